@@ -1,0 +1,126 @@
+"""The networks of the LCNN paper and their dense twins, built by name."""
+
+import functools
+import math
+
+import keras
+
+from tf_lcnn.layers import LookupConv2D, LookupDense
+from tf_lcnn.models import alexnet, resnet
+from tf_lcnn.sparsity import LookupL1
+
+
+def _families():
+    """name without "_lcnn" -> (architecture, input shape, classes, presets, threshold scale)."""
+    families = {}
+    for name, filters in (("alexnet", alexnet.NARROW), ("alexnet_wide", alexnet.WIDE)):
+        net = functools.partial(alexnet.alexnet, filters)
+        families[name] = (net, (224, 224, 3), 1000, alexnet.PRESETS, alexnet.THRESHOLD_SCALE)
+    for depth in resnet.IMAGENET:
+        net = functools.partial(resnet.imagenet, depth)
+        presets = resnet.IMAGENET_PRESETS
+        families[f"resnet{depth}"] = (net, (224, 224, 3), 1000, presets, resnet.THRESHOLD_SCALE)
+    for depth in resnet.CIFAR:
+        net = functools.partial(resnet.cifar, depth)
+        presets = resnet.CIFAR_PRESETS
+        families[f"resnet{depth}"] = (net, (32, 32, 3), 10, presets, resnet.THRESHOLD_SCALE)
+    return families
+
+
+_FAMILIES = _families()
+
+
+def names():
+    """The names that `build` knows, sorted."""
+    lcnn = [f"{name}_lcnn" for name in _FAMILIES if name != "alexnet_wide"]
+    return sorted([*_FAMILIES, *lcnn])
+
+
+def _family(name):
+    if name not in names():
+        raise ValueError(f"Unknown model {name!r}: {', '.join(names())}.")
+    return _FAMILIES[name.removesuffix("_lcnn")]
+
+
+def input_shape(name):
+    """The input shape (height, width, channels) that the named model was designed for."""
+    return _family(name)[1]
+
+
+def twin(name):
+    """The name of the dense net of equal shape; a dense net is its own twin."""
+    _family(name)
+    return name.removesuffix("_lcnn")
+
+
+def _dictionary_sizes(name, presets, given):
+    if isinstance(given, str):
+        if given not in presets:
+            raise ValueError(f"Unknown preset {given!r} for {name}: {', '.join(presets)}.")
+        return presets[given]
+    sizes = tuple(given)
+    expected = len(presets["fast"])
+    if len(sizes) != expected:
+        raise ValueError(f"{name} takes {expected} dictionary sizes, not {len(sizes)}: {sizes}.")
+    return sizes
+
+
+def build(
+    name,
+    input_shape=None,
+    classes=None,
+    dictionary_sizes="fast",
+    l1=0.0,
+    threshold_scale=None,
+    threshold_gradient="masked",
+):
+    """Builds a network by name; it returns logits.
+
+    Args:
+        name: one of `names()`; NAME_lcnn is the LCNN of its dense twin NAME.
+        input_shape: (height, width, channels); None takes the network's own.
+        classes: None takes 1000 for the ImageNet families, 10 for CIFAR.
+        dictionary_sizes: "fast", "accurate", or a size per stage: conv1, conv2-5, fc6-7 for
+            AlexNet; conv1 and the four stages for the ImageNet ResNets; the three stages for
+            the CIFAR ResNets. A size of 0 keeps the stage plain, and so does one that is not
+            smaller than the layer's n*kh*kw weight vectors. Dense nets ignore it.
+        l1: strength lambda' of `LookupL1`; 0 for none.
+        threshold_scale: see `LookupConv2D`; None takes the paper's, 0.01 for AlexNet and 0.001
+            for ResNet.
+        threshold_gradient: see `sparsity.threshold`.
+
+    Raises:
+        ValueError: unknown name or preset, wrong number of dictionary sizes, a negative
+            size, l1 or threshold_scale, or an input too small for the network.
+    """
+    net, own_shape, own_classes, presets, own_scale = _family(name)
+    dense_net = name == twin(name)
+    sizes = _dictionary_sizes(name, presets, dictionary_sizes)
+    if dense_net:
+        sizes = (0,) * len(sizes)
+    if any(k < 0 for k in sizes):
+        raise ValueError(f"Dictionary sizes are >= 0 (0 keeps a stage plain), not {sizes}.")
+    lookup = {
+        "threshold_scale": own_scale if threshold_scale is None else threshold_scale,
+        "threshold_gradient": threshold_gradient,
+        "kernel_regularizer": LookupL1(l1),
+    }
+    if l1 == 0:
+        del lookup["kernel_regularizer"]
+
+    def conv(x, filters, kernel_size, dictionary_size=None, **arguments):
+        arguments = {"use_bias": False, "kernel_initializer": "he_normal", **arguments}
+        area = math.prod(kernel_size) if isinstance(kernel_size, tuple) else kernel_size**2
+        if not dictionary_size or dictionary_size >= filters * area:
+            return keras.layers.Conv2D(filters, kernel_size, **arguments)(x)
+        layer = LookupConv2D(filters, kernel_size, dictionary_size, **arguments, **lookup)
+        return layer(x)
+
+    def dense(x, units, dictionary_size=None, **arguments):
+        if not dictionary_size or dictionary_size >= units:
+            return keras.layers.Dense(units, **arguments)(x)
+        return LookupDense(units, dictionary_size, **arguments, **lookup)(x)
+
+    shape = tuple(input_shape or own_shape)
+    inputs, outputs = net(conv, dense, shape, classes or own_classes, sizes)
+    return keras.Model(inputs, outputs, name=name)
