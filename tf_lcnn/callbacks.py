@@ -102,7 +102,7 @@ class TopS(keras.callbacks.Callback):
 
     def _project(self):
         for layer in self._layers:
-            s = min(self._current, layer.dictionary_size)
+            s = min(self._current or self.s, layer.dictionary_size)
             layer.coefficients.assign(sparsity.top_s(layer.coefficients, s))
 
 

@@ -414,3 +414,32 @@ class LookupDense(_Lookup, keras.layers.Dense):
         if self.use_bias:
             outputs = outputs + self.bias
         return outputs if self.activation is None else self.activation(outputs)
+
+
+def sublayers(layer):
+    """The layer and all layers inside it, at any depth, each once, in order of definition."""
+    found, seen = [], set()
+
+    def visit(value):
+        if isinstance(value, (list, tuple)):
+            for item in value:
+                visit(item)
+        elif isinstance(value, dict):
+            visit(list(value.values()))
+        elif isinstance(value, keras.Layer) and id(value) not in seen:
+            seen.add(id(value))
+            found.append(value)
+            # A model lists its layers; other composite layers hold them as attributes.
+            visit(value.layers if isinstance(value, keras.Model) else list(vars(value).values()))
+
+    visit(layer)
+    return found
+
+
+def lookup_layers(model):
+    """The layers of a model, at any depth, that have a dictionary."""
+    return [
+        layer
+        for layer in sublayers(model)
+        if isinstance(layer, _Lookup) and layer.dictionary_size is not None
+    ]

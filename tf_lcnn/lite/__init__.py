@@ -1,0 +1,1 @@
+"""On the way to the phone: from a trained Keras model to a checked LiteRT file."""

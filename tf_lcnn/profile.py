@@ -1,0 +1,499 @@
+"""What a Keras model costs: multiplications, parameters, lookups, bytes. Data first, table last.
+
+Counting, for batch 1, in multiplications; bias, batch normalisation, activation and pooling are
+free. A dense convolution takes ho*wo*n*m*kh*kw. A lookup convolution takes k*m at every position
+where S is computed (dictionary stage) and one per output position and non-zero of P (lookup
+stage). Two conventions say where S is computed: "unpadded", on the H*W pixels of the map, the
+zero padding being applied to S; "padded", on (H + 2p)*(W + 2p) with p = kernel // 2 for "same",
+as the paper's own program counts. A 1x1 layer computes S only where it is read, in both.
+
+The dense *twin* of a layer is the plain layer of equal shape. Bytes are those of the weights in
+a float32 .tflite: batch normalisation folded into the layer before it, sparse P stored with its
+indices; graph and metadata come on top.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+
+import keras
+import numpy as np
+from keras import layers as kl
+
+from tf_lcnn.layers import LookupConv2D, LookupDense, sublayers
+
+CONVENTIONS = ("unpadded", "padded")
+
+# One multiplication per weight and output position, or per weight and input position.
+_PER_OUTPUT = (kl.Conv1D, kl.Conv2D, kl.Conv3D, kl.DepthwiseConv1D, kl.DepthwiseConv2D, kl.Dense)
+_PER_INPUT = (kl.Conv1DTranspose, kl.Conv2DTranspose, kl.Conv3DTranspose)
+_FREE = (
+    *(kl.InputLayer, kl.Activation, kl.ReLU, kl.LeakyReLU, kl.PReLU, kl.ELU, kl.Softmax),
+    *(kl.BatchNormalization, kl.LayerNormalization, kl.GroupNormalization, kl.Rescaling),
+    *(kl.Normalization, kl.Dropout, kl.SpatialDropout2D, kl.GaussianNoise, kl.GaussianDropout),
+    *(kl.Flatten, kl.Reshape, kl.Permute, kl.RepeatVector, kl.Add, kl.Subtract, kl.Concatenate),
+    *(kl.Average, kl.Maximum, kl.Minimum, kl.ZeroPadding1D, kl.ZeroPadding2D, kl.ZeroPadding3D),
+    *(kl.Cropping1D, kl.Cropping2D, kl.Cropping3D, kl.UpSampling1D, kl.UpSampling2D),
+    *(kl.MaxPooling1D, kl.MaxPooling2D, kl.MaxPooling3D, kl.AveragePooling1D),
+    *(kl.AveragePooling2D, kl.AveragePooling3D, kl.GlobalAveragePooling1D),
+    *(kl.GlobalAveragePooling2D, kl.GlobalAveragePooling3D, kl.GlobalMaxPooling1D),
+    *(kl.GlobalMaxPooling2D, kl.GlobalMaxPooling3D, kl.Identity),
+)
+_FREE_OPERATIONS = ("Add", "Subtract", "Relu", "Relu6", "Reshape", "Transpose", "Concatenate", "Pad")
+_LOOKUP = (LookupConv2D, LookupDense)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerProfile:
+    """The cost of one layer, all of its calls together.
+
+    Shapes are without the batch. `multiplications` is None where the layer is unknown; then it
+    counts in no total. `mean_s` and `max_s`, lookups per kernel position and filter, and
+    `dictionary_size` are None for layers without lookups.
+    """
+
+    name: str
+    type: str
+    input_shape: tuple
+    output_shape: tuple
+    dense_multiplications: int | None
+    dictionary_multiplications: int
+    lookup_multiplications: int
+    multiplications: int | None
+    parameters: int
+    twin_parameters: int
+    nonzeros: int
+    bytes: int
+    twin_bytes: int
+    dictionary_size: int | None = None
+    lookups: int = 0
+    coefficients: int = 0
+    mean_s: float | None = None
+    max_s: int | None = None
+
+    @property
+    def is_lookup(self):
+        return self.dictionary_size is not None
+
+    @property
+    def density(self):
+        """The share of P that is not zero; 1 for a layer without lookups."""
+        return self.lookups / self.coefficients if self.is_lookup else 1.0
+
+    @property
+    def speedup(self):
+        """Multiplications of the twin over those of the layer: a count, not a time."""
+        return _ratio(self.dense_multiplications, self.multiplications)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelProfile:
+    """The costs of a model, layer by layer, and their totals over the known layers."""
+
+    name: str
+    convention: str
+    layers: tuple
+
+    def _total(self, field):
+        return sum(getattr(layer, field) or 0 for layer in self.layers)
+
+    multiplications = property(lambda self: self._total("multiplications"))
+    dense_multiplications = property(lambda self: self._total("dense_multiplications"))
+    dictionary_multiplications = property(lambda self: self._total("dictionary_multiplications"))
+    lookup_multiplications = property(lambda self: self._total("lookup_multiplications"))
+    parameters = property(lambda self: self._total("parameters"))
+    twin_parameters = property(lambda self: self._total("twin_parameters"))
+    nonzeros = property(lambda self: self._total("nonzeros"))
+    bytes = property(lambda self: self._total("bytes"))
+    twin_bytes = property(lambda self: self._total("twin_bytes"))
+
+    @property
+    def speedup(self):
+        """Multiplications of the dense twin over those of the model: a count, not a time."""
+        return _ratio(self.dense_multiplications, self.multiplications)
+
+    @property
+    def density(self):
+        """The share of all P that is not zero; 1 without lookup layers."""
+        return _ratio(self._total("lookups"), self._total("coefficients"))
+
+    @property
+    def mean_s(self):
+        """Mean lookups per kernel position and filter, over all lookup layers."""
+        positions = sum(x.coefficients / x.dictionary_size for x in self.layers if x.is_lookup)
+        return self._total("lookups") / positions if positions else 0.0
+
+    @property
+    def max_s(self):
+        return max((layer.max_s for layer in self.layers if layer.is_lookup), default=0)
+
+    @property
+    def unknown(self):
+        """Names of the layers that could not be counted."""
+        return [layer.name for layer in self.layers if layer.multiplications is None]
+
+    def as_dict(self):
+        """Everything in plain Python types, as in the JSON file."""
+        fields = (
+            *("name", "convention", "multiplications", "dense_multiplications"),
+            *("dictionary_multiplications", "lookup_multiplications", "speedup", "parameters"),
+            *("twin_parameters", "nonzeros", "density", "mean_s", "max_s", "bytes", "twin_bytes"),
+            "unknown",
+        )
+        data = {field: getattr(self, field) for field in fields}
+        data["layers"] = [
+            {**dataclasses.asdict(layer), "density": layer.density, "speedup": layer.speedup}
+            for layer in self.layers
+        ]
+        return data
+
+    def write_json(self, path):
+        """Writes the profile as JSON, beside the place first, then renamed into it."""
+        _write(path, json.dumps(self.as_dict(), indent=2) + "\n")
+
+    def write_csv(self, path):
+        """Writes a row per layer as CSV, beside the place first, then renamed into it."""
+        rows = self.as_dict()["layers"]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0] if rows else ["name"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        _write(path, text.getvalue())
+
+    def __str__(self):
+        return _table(self)
+
+
+def _ratio(numerator, denominator):
+    # Nothing against nothing is no change.
+    return numerator / denominator if denominator else 1.0
+
+
+def _write(path, text):
+    beside = f"{path}.partial"
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(beside, path)
+
+
+def profile(model, input_shape=None, convention="unpadded"):
+    """Counts what a Keras model costs; any model, functional, Sequential or subclassed.
+
+    It runs the model once, on zeros, to see the shapes.
+
+    Args:
+        model: a Keras model.
+        input_shape: shape of one input without the batch; needed only where the model leaves a
+            size open (None) or does not know its input.
+        convention: "unpadded" or "padded", see the module's text.
+
+    Returns:
+        ModelProfile.
+
+    Raises:
+        ValueError: unknown convention, or an input shape that is needed and missing.
+    """
+    if convention not in CONVENTIONS:
+        raise ValueError(f"Unknown convention {convention!r}: {', '.join(CONVENTIONS)}.")
+    return measure(trace(model, input_shape), model.name, convention)
+
+
+@dataclasses.dataclass
+class Call:
+    """One call of a layer while the model ran.
+
+    `unpadded_shape` is the input's shape before a ZeroPadding2D right in front of it;
+    `follows` the layer whose output, used directly, is the input.
+    """
+
+    layer: object
+    input_shape: tuple
+    output_shape: tuple
+    unpadded_shape: tuple
+    follows: object = None
+
+
+def trace(model, input_shape=None):
+    """Runs the model once, on zeros, and lists the calls of its layers in order."""
+    calls, produced, alive = [], {}, []
+
+    def watch(layer):
+        run = layer.call
+
+        def call(*args, **kwargs):
+            outputs = run(*args, **kwargs)
+            source = _first((args, kwargs))
+            result = _first(outputs)
+            if source is None or result is None:
+                return outputs
+            before = produced.get(id(source))
+            shape = tuple(source.shape)
+            padded = before is not None and isinstance(before.layer, kl.ZeroPadding2D)
+            entry = Call(
+                layer,
+                shape[1:],
+                tuple(result.shape)[1:],
+                before.input_shape if padded else shape[1:],
+                before.layer if before else None,
+            )
+            calls.append(entry)
+            # Kept alive, so that no other tensor can take over the id.
+            alive.append((source, result))
+            produced[id(result)] = entry
+            return outputs
+
+        layer.call = call
+
+    watched = [x for x in sublayers(model) if not isinstance(x, keras.Model)]
+    inputs = _zeros(model, input_shape)
+    try:
+        for layer in watched:
+            watch(layer)
+        model(inputs, training=False)
+    finally:
+        for layer in watched:
+            if "call" in vars(layer):
+                del layer.call
+    for operation in getattr(model, "operations", ()):
+        if not isinstance(operation, keras.Layer):
+            shape = tuple(getattr(operation.output, "shape", (None,)))[1:]
+            calls.append(Call(operation, shape, shape, shape))
+    return calls
+
+
+def _first(structure):
+    tensors = [x for x in keras.tree.flatten(structure) if hasattr(x, "shape")]
+    return tensors[0] if tensors else None
+
+
+def _zeros(model, input_shape):
+    # Subclassed models have no inputs before they are called.
+    known = getattr(model, "inputs", None)
+    if input_shape is not None:
+        dtype = known[0].dtype if known else keras.config.floatx()
+        return np.zeros((1, *input_shape), dtype)
+    if not known or any(None in x.shape[1:] for x in known):
+        raise ValueError(
+            f"Model {model.name} does not fix the shape of its input: pass input_shape, without "
+            "the batch."
+        )
+    zeros = [np.zeros((1, *x.shape[1:]), x.dtype) for x in known]
+    return zeros if len(zeros) > 1 else zeros[0]
+
+
+def measure(calls, name, convention="unpadded"):
+    """ModelProfile of traced calls, with the weights as they are now."""
+    by_layer = {}
+    for call in calls:
+        by_layer.setdefault(id(call.layer), []).append(call)
+    profiles = (_layer_profile(layer_calls, convention) for layer_calls in by_layer.values())
+    return ModelProfile(name, convention, tuple(p for p in profiles if p is not None))
+
+
+def _layer_profile(calls, convention):
+    layer = calls[0].layer
+    if type(layer) in _LOOKUP and layer.dictionary_size is not None:
+        return _lookup_profile(calls, convention)
+    weights = [np.asarray(keras.ops.convert_to_numpy(w)) for w in getattr(layer, "weights", ())]
+    parameters = sum(w.size for w in weights)
+    dense = _plain_multiplications(calls)
+    if dense == 0 and not parameters:
+        return None
+    if dense is None and isinstance(layer, keras.Layer):
+        inner = {id(w) for sub in sublayers(layer)[1:] for w in sub.weights}
+        if inner and all(id(w) in inner for w in layer.weights):
+            # A container: its layers are counted, each by itself.
+            return None
+    size = _plain_bytes(calls, parameters)
+    return LayerProfile(
+        name=layer.name,
+        type=type(layer).__name__,
+        input_shape=calls[0].input_shape,
+        output_shape=calls[0].output_shape,
+        dense_multiplications=dense,
+        dictionary_multiplications=0,
+        lookup_multiplications=0,
+        multiplications=dense,
+        parameters=parameters,
+        twin_parameters=parameters,
+        nonzeros=sum(int(np.count_nonzero(w)) for w in weights),
+        bytes=size,
+        twin_bytes=size,
+    )
+
+
+def _plain_multiplications(calls):
+    """Multiplications of a layer without lookups; None where they are not known."""
+    layer = calls[0].layer
+    kind = type(layer)
+    if not isinstance(layer, keras.Layer):
+        return 0 if kind.__name__ in _FREE_OPERATIONS else None
+    if kind in _FREE:
+        return 0
+    if kind in (kl.Multiply,):
+        return sum(math.prod(call.output_shape) for call in calls)
+    if kind in _PER_OUTPUT or kind in _LOOKUP:
+        per_position = math.prod(layer.kernel.shape)
+        return per_position * sum(_positions(layer, call.output_shape) for call in calls)
+    if kind in _PER_INPUT:
+        per_position = math.prod(layer.kernel.shape)
+        return per_position * sum(_positions(layer, call.input_shape) for call in calls)
+    if kind in (kl.SeparableConv1D, kl.SeparableConv2D):
+        kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+        per_position = sum(math.prod(kernel.shape) for kernel in kernels)
+        return per_position * sum(_positions(layer, call.output_shape) for call in calls)
+    return None
+
+
+def _spatial(layer, shape):
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    return shape[1:] if first else shape[:-1]
+
+
+def _positions(layer, shape):
+    return math.prod(_spatial(layer, shape))
+
+
+def _plain_bytes(calls, parameters):
+    layer, before = calls[0].layer, calls[0].follows
+    if isinstance(layer, kl.BatchNormalization):
+        linear = (*_PER_OUTPUT, *_LOOKUP)
+        if type(before) in linear and before.activation is keras.activations.linear:
+            # Folded: the scale into the kernel, the offset into the bias, counted there.
+            return 0
+        return 4 * 2 * math.prod(layer.moving_mean.shape)
+    if type(layer) in (*_PER_OUTPUT, *_LOOKUP) and not layer.use_bias:
+        # LiteRT's convolutions have a bias always.
+        return 4 * (parameters + calls[0].output_shape[-1])
+    return 4 * parameters
+
+
+def sparse_bytes(shape, nonzeros):
+    """Bytes of a sparse P in a .tflite: float32 values, CSR along k; dense if that is less.
+
+    Args:
+        shape: (..., k, n) of P.
+        nonzeros: the entries stored.
+    """
+    *taps, k, n = shape
+    rows = n * math.prod(taps)
+    index = _integer_bytes(k - 1)
+    csr = nonzeros * (4 + index) + (rows + 1) * _integer_bytes(nonzeros)
+    return min(csr, 4 * rows * k)
+
+
+def _integer_bytes(largest):
+    return 1 if largest <= 0xFF else 2 if largest <= 0xFFFF else 4
+
+
+def _lookup_profile(calls, convention):
+    layer = calls[0].layer
+    found = np.asarray(keras.ops.convert_to_numpy(layer.sparse_coefficients())) != 0
+    dictionary = np.asarray(keras.ops.convert_to_numpy(layer.dictionary))
+    per_position = found.sum(axis=-2)
+    lookups = int(found.sum())
+    m, k = dictionary.shape
+    *taps, _, n = found.shape
+    out = sum(_positions(layer, call.output_shape) for call in calls)
+    stage = sum(_dictionary_positions(layer, call, convention) for call in calls)
+    bias = n if layer.use_bias else 0
+    bias_nonzeros = int(np.count_nonzero(layer.bias)) if layer.use_bias else 0
+    return LayerProfile(
+        name=layer.name,
+        type=type(layer).__name__,
+        input_shape=calls[0].input_shape,
+        output_shape=calls[0].output_shape,
+        dense_multiplications=out * math.prod(taps) * m * n,
+        dictionary_multiplications=stage * m * k,
+        lookup_multiplications=out * lookups,
+        multiplications=stage * m * k + out * lookups,
+        parameters=dictionary.size + found.size + bias,
+        twin_parameters=math.prod(taps) * m * n + bias,
+        nonzeros=int(np.count_nonzero(dictionary)) + lookups + bias_nonzeros,
+        bytes=4 * (dictionary.size + k + n) + sparse_bytes(found.shape, lookups),
+        twin_bytes=4 * (math.prod(taps) * m * n + n),
+        dictionary_size=k,
+        lookups=lookups,
+        coefficients=found.size,
+        mean_s=float(per_position.mean()),
+        max_s=int(per_position.max()),
+    )
+
+
+def _dictionary_positions(layer, call, convention):
+    if isinstance(layer, LookupDense) or layer.kernel_size == (1, 1):
+        return _positions(layer, call.output_shape)
+    if convention == "unpadded":
+        return _positions(layer, call.unpadded_shape)
+    sizes = _spatial(layer, call.input_shape)
+    if layer.padding == "same":
+        reach = zip(layer.kernel_size, layer.dilation_rate, strict=True)
+        sizes = [size + (kh // 2) * d * 2 for size, (kh, d) in zip(sizes, reach, strict=True)]
+    return math.prod(sizes)
+
+
+_COLUMNS = (
+    *("layer", "type", "output", "k", "mean s", "max s", "dense mult.", "dictionary", "lookup"),
+    *("total", "ratio", "non-zeros", "bytes"),
+)
+
+
+def _table(model):
+    rows = [_COLUMNS]
+    for layer in model.layers:
+        shape = "x".join(str(size) for size in layer.output_shape)
+        known = layer.multiplications is not None
+        rows.append(
+            (
+                layer.name,
+                layer.type,
+                shape,
+                str(layer.dictionary_size or ""),
+                f"{layer.mean_s:.2f}" if layer.is_lookup else "",
+                str(layer.max_s) if layer.is_lookup else "",
+                f"{layer.dense_multiplications:,}" if known else "unknown",
+                f"{layer.dictionary_multiplications:,}" if layer.is_lookup else "",
+                f"{layer.lookup_multiplications:,}" if layer.is_lookup else "",
+                f"{layer.multiplications:,}" if known else "unknown",
+                f"{layer.speedup:.2f}x" if known else "",
+                f"{layer.nonzeros:,}",
+                f"{layer.bytes:,}",
+            )
+        )
+    has_lookups = any(layer.is_lookup for layer in model.layers)
+    rows.append(
+        (
+            *("total", "", "", ""),
+            f"{model.mean_s:.2f}" if has_lookups else "",
+            str(model.max_s) if has_lookups else "",
+            f"{model.dense_multiplications:,}",
+            f"{model.dictionary_multiplications:,}",
+            f"{model.lookup_multiplications:,}",
+            f"{model.multiplications:,}",
+            f"{model.speedup:.2f}x",
+            f"{model.nonzeros:,}",
+            f"{model.bytes:,}",
+        )
+    )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < 3 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    rule = "-" * max(len(line) for line in lines)
+    lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+    lines += [
+        "",
+        f"{model.name}: {model.multiplications:,} multiplications ({model.convention} count), "
+        f"{model.speedup:.2f}x fewer than its dense twin's {model.dense_multiplications:,}; "
+        f"{model.bytes:,} bytes of float32 weights, the twin's {model.twin_bytes:,}.",
+    ]
+    if model.unknown:
+        lines.append(f"Left out of the totals, unknown: {', '.join(model.unknown)}.")
+    return "\n".join(lines)
