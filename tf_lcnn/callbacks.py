@@ -2,10 +2,18 @@
 
 import keras
 
-from tf_lcnn import profile, sparsity
+from tf_lcnn import sparsity
 from tf_lcnn.layers import lookup_layers
+from tf_lcnn.profile import measure, trace
 
 WHEN = ("batch", "epoch", "end")
+
+
+def project(model, s):
+    """Projects the coefficients of every lookup layer to top-s; small dictionaries keep all."""
+    for layer in lookup_layers(model):
+        kept = min(s, layer.dictionary_size)
+        layer.coefficients.assign(sparsity.top_s(layer.coefficients, kept))
 
 
 class _TopSConstraint(keras.constraints.Constraint):
@@ -101,9 +109,7 @@ class TopS(keras.callbacks.Callback):
         self.model.make_train_function(force=True)
 
     def _project(self):
-        for layer in self._layers:
-            s = min(self._current or self.s, layer.dictionary_size)
-            layer.coefficients.assign(sparsity.top_s(layer.coefficients, s))
+        project(self.model, self._current or self.s)
 
 
 class SparsityMonitor(keras.callbacks.Callback):
@@ -129,8 +135,8 @@ class SparsityMonitor(keras.callbacks.Callback):
             return
         if self._calls is None:
             # Shapes stay; only the coefficients change from epoch to epoch.
-            self._calls = profile.trace(self.model, self.input_shape)
-        model = profile.measure(self._calls, self.model.name)
+            self._calls = trace(self.model, self.input_shape)
+        model = measure(self._calls, self.model.name)
         logs.update(_figures(model))
         for layer in model.layers:
             if layer.is_lookup:

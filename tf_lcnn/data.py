@@ -44,7 +44,7 @@ class Indexed:
         return Indexed(self.payloads[indices], self.labels[indices])
 
     def records(self, seed=None):
-        """Data set of (index, payload, label): in order, or shuffled by `seed` (3 integers)."""
+        """Data set of (index, payload, label): in order, or shuffled by `seed` (2 integers)."""
         payloads, labels = tf.constant(self.payloads), tf.constant(self.labels)
 
         def pick(i):
@@ -69,7 +69,7 @@ class Streamed:
         dataset = self.dataset.enumerate().map(lambda i, record: (i, *record))
         if seed is None:
             return dataset
-        seed = tf.cast(tf.reduce_sum(seed * [1_000_003, 1009, 1]), tf.int64)
+        seed = tf.cast(tf.reduce_sum(seed * [1_000_003, 1]), tf.int64)
         return dataset.shuffle(SHUFFLE_BUFFER, seed=seed)
 
 
@@ -124,11 +124,11 @@ class DataSet:
         used = self.batches_per_epoch(batch_size) * batch_size
 
         def one_epoch(epoch):
-            order = tf.stack([tf.constant(seed, tf.int64), epoch, 0])
+            order = tf.stack([tf.constant(seed, tf.int64), epoch])
             records = self.train.records(order).take(used)
 
             def augment(i, payload, label):
-                draw = tf.stack([seed * 1_000_003 + epoch, i])
+                draw = tf.stack([order[0] * 1_000_003 + epoch, i])
                 return self._augment(self.decode(payload), draw), label
 
             return records.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
@@ -181,7 +181,7 @@ class DataSet:
         return (tf.cast(image, tf.float32) - tf.constant(self.mean)) / tf.constant(self.std)
 
 
-def load(name, data_dir=None, image_size=None, download=False):
+def load(name, data_dir=None, image_size=None, default_size=224, download=False):
     """Loads an image classification data set.
 
     Args:
@@ -191,7 +191,8 @@ def load(name, data_dir=None, image_size=None, download=False):
             image classification set of TensorFlow Datasets, like "cifar10".
         data_dir: where the data lies; None is TFDS's own default for a TFDS set.
         image_size: height and width that the network sees; None takes the stored size where
-            all images have the same, else 224.
+            all images have the same, else default_size.
+        default_size: see image_size.
         download: whether TFDS may download and prepare a missing set.
 
     Raises:
@@ -213,7 +214,7 @@ def load(name, data_dir=None, image_size=None, download=False):
     else:
         sample = train.records().take(STATISTICS_IMAGES).map(lambda _, x, y: decode(x))
         mean, std = _statistics(sample.as_numpy_iterator())
-    size = (image_size, image_size) if image_size else (stored or (224, 224))[:2]
+    size = (image_size, image_size) if image_size else (stored or (default_size, default_size))[:2]
     return DataSet(
         name=name,
         class_names=tuple(class_names),

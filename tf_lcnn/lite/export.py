@@ -69,7 +69,10 @@ def convert(model):
     with _in_stages(model):
         function = tf.function(lambda image: model(image, training=False), input_signature=[spec])
         concrete = function.get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+    # The converter freezes the variables that it finds in a tf.Module; a Keras model is none.
+    holder = tf.Module()
+    holder.variables_of_model = [variable.value for variable in model.variables]
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], holder)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
     return converter.convert()

@@ -1,0 +1,236 @@
+"""Trains a network of the LCNN family, or its dense twin, down to a checked .tflite.
+
+    python train.py --flagfile=resnet_lcnn.cfg
+
+A flagfile is looked up as given, then in configs/. Flags after it override it.
+"""
+
+import os
+import pathlib
+import sys
+
+# TensorFlow otherwise reports its CPU features on every start.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+from absl import app, flags
+
+from tf_lcnn import callbacks, data, models, profile, sparsity, training
+from tf_lcnn.layers import lookup_layers
+from tf_lcnn.lite import export
+
+FLAGS = flags.FLAGS
+CONFIGS = pathlib.Path(__file__).resolve().parent / "configs"
+
+flags.DEFINE_string("dataset", "digits", "digits, image_folder, or a TFDS name like cifar10.")
+flags.DEFINE_string("data_dir", None, "Where the data lies; for image_folder a folder or zip.")
+flags.DEFINE_integer("image_size", None, "Height and width of the input; default: the data's.")
+flags.DEFINE_boolean("download", False, "Let TFDS download a missing data set.")
+
+flags.DEFINE_string("model", "resnet20_lcnn", f"One of: {', '.join(models.names())}.")
+flags.DEFINE_list(
+    "dictionary_sizes", ["fast"], "fast, accurate, or one size per stage, with commas; 0: plain."
+)
+flags.DEFINE_float("l1", 0.0, "lambda' of the L1 term; the paper: 0.3 fast, 0.1 accurate.")
+flags.DEFINE_float("threshold_scale", None, "c in eps = c * sigma; default: the paper's.")
+flags.DEFINE_enum("threshold_gradient", "masked", sparsity.GRADIENTS, "Gradient of the threshold.")
+flags.DEFINE_integer("top_s", None, "Lookups per kernel position and filter; default: no bound.")
+flags.DEFINE_enum("top_s_when", "batch", callbacks.WHEN, "When the bound is enforced.")
+flags.DEFINE_integer("top_s_from", None, "Start with this many lookups and go down to top_s.")
+flags.DEFINE_integer("top_s_epochs", None, "Reach top_s in this epoch; default: half of all.")
+
+flags.DEFINE_integer("epochs", 10, "Epochs in all.")
+flags.DEFINE_integer("batch_size", 128, "Images per update.")
+flags.DEFINE_integer("break_batch", 1, "Compute each batch in this many parts, to save memory.")
+flags.DEFINE_enum("optimizer", "sgd", training.OPTIMIZERS, "Optimiser.")
+flags.DEFINE_float("momentum", 0.9, "Momentum of SGD.")
+flags.DEFINE_float("learning_rate", 0.1, "Learning rate at the start.")
+flags.DEFINE_enum("schedule", "cosine", training.SCHEDULES, "How the learning rate falls.")
+flags.DEFINE_float("weight_decay", 0.0, "Decoupled: an update shrinks weights by rate * this.")
+flags.DEFINE_integer("weight_decay_epochs", None, "Weight decay ends with this epoch.")
+flags.DEFINE_enum(
+    "precision", "float32", ["float32", "mixed_float16", "mixed_bfloat16"], "Dtype policy."
+)
+flags.DEFINE_integer("seed", 0, "Seed of weights, order and augmentation.")
+
+flags.DEFINE_string("run_dir", None, "Directory of the run; default: runs/MODEL_DATASET.")
+flags.DEFINE_boolean("overwrite", False, "Replace an earlier run in run_dir.")
+flags.DEFINE_boolean("resume", False, "Go on with the run in run_dir after its last full epoch.")
+flags.DEFINE_string("retrain", None, "Start from this trained .keras file.")
+flags.DEFINE_boolean("test_only", False, "Only test the model of --retrain, or of run_dir.")
+flags.DEFINE_boolean("benchmark", False, "Only print what the model costs.")
+flags.DEFINE_boolean("tensorboard", False, "Write TensorBoard logs too.")
+flags.DEFINE_boolean("export", True, "Write a .tflite and prove it on the whole test set.")
+
+
+def fresh_model(input_shape=None, classes=None):
+    sizes = FLAGS.dictionary_sizes
+    preset = len(sizes) == 1 and not sizes[0].isdigit()
+    try:
+        sizes = sizes[0] if preset else [int(k) for k in sizes]
+    except ValueError:
+        raise ValueError(
+            f"--dictionary_sizes={','.join(sizes)}: fast, accurate, or whole numbers."
+        ) from None
+    return models.build(
+        FLAGS.model,
+        input_shape=input_shape,
+        classes=classes,
+        dictionary_sizes=sizes,
+        l1=FLAGS.l1,
+        threshold_scale=FLAGS.threshold_scale,
+        threshold_gradient=FLAGS.threshold_gradient,
+    )
+
+
+def load_data():
+    own_size = models.input_shape(FLAGS.model)[0]
+    return data.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.image_size, own_size, FLAGS.download)
+
+
+def benchmark():
+    if FLAGS.retrain:
+        print(profile(training.load_model(FLAGS.retrain)))
+        return
+    try:
+        images = load_data()
+        model = fresh_model(images.image_shape, len(images.class_names))
+    except FileNotFoundError:
+        # What a model costs can be told without the data, at the model's own size.
+        model = fresh_model()
+    if FLAGS.top_s:
+        callbacks.project(model, FLAGS.top_s)
+    print(profile(model))
+
+
+def compile_model(model, updates_per_epoch):
+    rate = training.learning_rate(
+        FLAGS.schedule, FLAGS.learning_rate, updates_per_epoch, FLAGS.epochs
+    )
+    metrics = ["accuracy"]
+    if model.output_shape[-1] > 10:
+        metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5"))
+    model.compile(
+        training.optimizer(
+            FLAGS.optimizer, rate, FLAGS.momentum, FLAGS.weight_decay, FLAGS.break_batch
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=metrics,
+    )
+
+
+def make_callbacks(model, run_dir):
+    made = [training.StopOnNaN()]
+    if FLAGS.top_s and lookup_layers(model):
+        schedule = None
+        if FLAGS.top_s_from:
+            reach = FLAGS.top_s_epochs or max(1, FLAGS.epochs // 2)
+            schedule = sparsity.geometric_schedule(FLAGS.top_s_from, FLAGS.top_s, reach)
+        made.append(callbacks.TopS(FLAGS.top_s, schedule, FLAGS.top_s_when))
+    if FLAGS.weight_decay_epochs is not None:
+        made.append(training.WeightDecayUntil(FLAGS.weight_decay_epochs))
+    made.append(callbacks.SparsityMonitor())
+    if FLAGS.tensorboard:
+        made.append(keras.callbacks.TensorBoard(run_dir / "tensorboard"))
+    if not sys.stdout.isatty():
+        made.append(training.PlainLog())
+    made.append(keras.callbacks.CSVLogger(run_dir / training.LOG, append=True))
+    made.append(training.Checkpoint(run_dir))
+    return made
+
+
+def main(_):
+    keras.utils.set_random_seed(FLAGS.seed)
+    keras.config.set_dtype_policy(FLAGS.precision)
+    if FLAGS.benchmark:
+        benchmark()
+        return
+    run_dir = pathlib.Path(FLAGS.run_dir or f"runs/{FLAGS.model}_{FLAGS.dataset}")
+
+    images = load_data()
+    test = images.evaluation("test", FLAGS.batch_size)
+    print(
+        f"{images.name}: {len(images.train)} training, {len(images.validation)} validation, "
+        f"{len(images.test)} test images, {len(images.class_names)} classes, "
+        f"input {images.image_shape}"
+    )
+
+    if FLAGS.test_only:
+        model = training.load_model(FLAGS.retrain or run_dir / training.MODEL)
+        compile_model(model, 1)
+        print_test(model.evaluate(test, verbose=0, return_dict=True))
+        return
+
+    # Everything that can be wrong with the model is said before the run directory is touched.
+    updates = images.batches_per_epoch(FLAGS.batch_size)
+    model = fresh_model(images.image_shape, len(images.class_names))
+    training.prepare_run_dir(run_dir, FLAGS.overwrite, FLAGS.resume)
+    first_epoch = 0
+    if FLAGS.resume:
+        # 1. An interrupted run: weights, optimiser and epoch come from its checkpoint.
+        model = training.load_model(run_dir / training.CHECKPOINT)
+        first_epoch = int(model.optimizer.iterations) // updates
+        training.trim_log(run_dir, first_epoch)
+        print(f"Resuming after epoch {first_epoch} of {FLAGS.epochs}")
+    elif FLAGS.retrain:
+        # 2. A trained model: its weights, with a fresh optimiser and schedule.
+        model = training.load_model(FLAGS.retrain)
+        compile_model(model, updates)
+    else:
+        # 3. From random weights.
+        compile_model(model, updates)
+
+    if first_epoch < FLAGS.epochs:
+        model.fit(
+            images.training(
+                FLAGS.batch_size, first_epoch, FLAGS.epochs, FLAGS.seed, FLAGS.break_batch
+            ),
+            epochs=FLAGS.epochs,
+            initial_epoch=first_epoch,
+            steps_per_epoch=updates * FLAGS.break_batch,
+            validation_data=images.evaluation("validation", FLAGS.batch_size),
+            callbacks=make_callbacks(model, run_dir),
+            verbose="auto" if sys.stdout.isatty() else 0,
+        )
+
+    costs = profile(model)
+    print(f"\n{costs}\n")
+    costs.write_json(run_dir / "profile.json")
+    costs.write_csv(run_dir / "profile.csv")
+    training.save_model(model, run_dir / training.MODEL)
+    print(f"Saved {run_dir / training.MODEL}")
+    print_test(model.evaluate(test, verbose=0, return_dict=True))
+    if FLAGS.export:
+        path = run_dir / "model.tflite"
+        proof = export.export(model, path, test)
+        print(f"Saved {path}, {path.stat().st_size:,} bytes. {proof}")
+
+
+def print_test(results):
+    print("Test: " + ", ".join(f"{name} {value:.4f}" for name, value in results.items()))
+
+
+def find_flagfiles(arguments):
+    """Replaces the bare name of a flagfile by its place in configs/."""
+    found = []
+    for argument in arguments:
+        name = argument.lstrip("-").removeprefix("flagfile=")
+        if argument.startswith("-") and argument.lstrip("-").startswith("flagfile="):
+            if not pathlib.Path(name).is_file():
+                if not (CONFIGS / name).is_file():
+                    there = ", ".join(sorted(path.name for path in CONFIGS.glob("*.cfg")))
+                    raise ValueError(f"No flagfile {name}, and configs/ has only: {there}.")
+                argument = f"--flagfile={CONFIGS / name}"
+        found.append(argument)
+    return found
+
+
+def parse(arguments):
+    return flags.FLAGS(find_flagfiles(arguments))
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main, flags_parser=parse)
+    except (ValueError, OSError, FloatingPointError, flags.Error, export.ProofError) as error:
+        sys.exit(f"train.py: {error}")
