@@ -1,7 +1,16 @@
 """LCNN for Keras: convolutions and dense layers as a small dictionary and a few lookups."""
 
+from tf_lcnn.convert import lookupify
 from tf_lcnn.layers import LookupConv2D, LookupDense
 from tf_lcnn.profile import LayerProfile, ModelProfile, profile
 from tf_lcnn.sparsity import LookupL1
 
-__all__ = ["LayerProfile", "LookupConv2D", "LookupDense", "LookupL1", "ModelProfile", "profile"]
+__all__ = [
+    "LayerProfile",
+    "LookupConv2D",
+    "LookupDense",
+    "LookupL1",
+    "ModelProfile",
+    "lookupify",
+    "profile",
+]
