@@ -5,6 +5,7 @@
 A flagfile is looked up as given, then in configs/. Flags after it override it.
 """
 
+import logging
 import os
 import pathlib
 import sys
@@ -14,6 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 from absl import app, flags
+from absl import logging as absl_logging
 
 from tf_lcnn import callbacks, data, models, profile, sparsity, training
 from tf_lcnn.layers import lookup_layers
@@ -140,6 +142,8 @@ def make_callbacks(model, run_dir):
 
 
 def main(_):
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
     keras.utils.set_random_seed(FLAGS.seed)
     keras.config.set_dtype_policy(FLAGS.precision)
     if FLAGS.benchmark:
@@ -190,6 +194,8 @@ def main(_):
             steps_per_epoch=updates * FLAGS.break_batch,
             validation_data=images.evaluation("validation", FLAGS.batch_size),
             callbacks=make_callbacks(model, run_dir),
+            # The data set shuffles itself.
+            shuffle=False,
             verbose="auto" if sys.stdout.isatty() else 0,
         )
 

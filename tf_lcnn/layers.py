@@ -67,6 +67,8 @@ class _Lookup:
             )
         sparsity.check_epsilon(threshold_scale, f"Layer {self.name}: threshold_scale")
         sparsity.check_gradient(threshold_gradient)
+        if self.lora_rank and dictionary_size is not None:
+            raise ValueError(f"Layer {self.name}: LoRA needs a kernel; a lookup layer has none.")
         if forward not in FORWARD_PATHS:
             raise ValueError(
                 f"Layer {self.name}: unknown forward={forward!r}: {', '.join(FORWARD_PATHS)}."
@@ -151,7 +153,10 @@ class _Lookup:
         taps = math.prod(self.coefficients.shape[:-2])
         batch = input_shape[0] or NOMINAL_BATCH
         stages = batch * (dictionary_positions * m * k + positions * taps * k * n)
-        folded = batch * positions * taps * m * n + taps * m * k * n
+        folded = batch * positions * taps * m * n
+        if None not in input_shape[1:]:
+            # A map of unknown size is taken for one so large that the product does not count.
+            folded += taps * m * k * n
         return "stages" if stages <= folded else "folded"
 
     def _cast_weights(self):

@@ -329,12 +329,12 @@ def _plain_multiplications(calls):
     """Multiplications of a layer without lookups; None where they are not known."""
     layer = calls[0].layer
     kind = type(layer)
+    if kind.__name__ == "Multiply":
+        return sum(math.prod(call.output_shape) for call in calls)
     if not isinstance(layer, keras.Layer):
         return 0 if kind.__name__ in _FREE_OPERATIONS else None
     if kind in _FREE:
         return 0
-    if kind in (kl.Multiply,):
-        return sum(math.prod(call.output_shape) for call in calls)
     if kind in _PER_OUTPUT or kind in _LOOKUP:
         per_position = math.prod(layer.kernel.shape)
         return per_position * sum(_positions(layer, call.output_shape) for call in calls)
@@ -413,7 +413,7 @@ def _lookup_profile(calls, convention):
         parameters=dictionary.size + found.size + bias,
         twin_parameters=math.prod(taps) * m * n + bias,
         nonzeros=int(np.count_nonzero(dictionary)) + lookups + bias_nonzeros,
-        bytes=4 * (dictionary.size + k + n) + sparse_bytes(found.shape, lookups),
+        bytes=4 * (dictionary.size + n) + sparse_bytes(found.shape, lookups),
         twin_bytes=4 * (math.prod(taps) * m * n + n),
         dictionary_size=k,
         lookups=lookups,
