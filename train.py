@@ -160,7 +160,7 @@ def main(_):
     )
 
     if FLAGS.test_only:
-        model = training.load_model(FLAGS.retrain or run_dir / training.MODEL)
+        model = training.load_model(FLAGS.retrain or run_dir / training.MODEL, images)
         compile_model(model, 1)
         print_test(model.evaluate(test, verbose=0, return_dict=True))
         return
@@ -170,15 +170,17 @@ def main(_):
     model = fresh_model(images.image_shape, len(images.class_names))
     training.prepare_run_dir(run_dir, FLAGS.overwrite, FLAGS.resume)
     first_epoch = 0
+    if not FLAGS.resume:
+        training.write_flags(run_dir, FLAGS.get_key_flags_for_module(sys.argv[0]))
     if FLAGS.resume:
         # 1. An interrupted run: weights, optimiser and epoch come from its checkpoint.
-        model = training.load_model(run_dir / training.CHECKPOINT)
-        first_epoch = int(model.optimizer.iterations) // updates
+        model = training.load_model(run_dir / training.CHECKPOINT, images)
+        first_epoch = training.finished_epochs(model, updates)
         training.trim_log(run_dir, first_epoch)
         print(f"Resuming after epoch {first_epoch} of {FLAGS.epochs}")
     elif FLAGS.retrain:
         # 2. A trained model: its weights, with a fresh optimiser and schedule.
-        model = training.load_model(FLAGS.retrain)
+        model = training.load_model(FLAGS.retrain, images)
         compile_model(model, updates)
     else:
         # 3. From random weights.
@@ -220,23 +222,26 @@ def find_flagfiles(arguments):
     """Replaces the bare name of a flagfile by its place in configs/."""
     found = []
     for argument in arguments:
-        name = argument.lstrip("-").removeprefix("flagfile=")
-        if argument.startswith("-") and argument.lstrip("-").startswith("flagfile="):
-            if not pathlib.Path(name).is_file():
-                if not (CONFIGS / name).is_file():
-                    there = ", ".join(sorted(path.name for path in CONFIGS.glob("*.cfg")))
-                    raise ValueError(f"No flagfile {name}, and configs/ has only: {there}.")
-                argument = f"--flagfile={CONFIGS / name}"
+        _, is_flagfile, name = argument.partition("-flagfile=")
+        if is_flagfile and not pathlib.Path(name).is_file():
+            if not (CONFIGS / name).is_file():
+                there = ", ".join(sorted(path.name for path in CONFIGS.glob("*.cfg")))
+                raise ValueError(f"No flagfile {name}; configs/ has: {there}.")
+            argument = f"--flagfile={CONFIGS / name}"
         found.append(argument)
     return found
 
 
 def parse(arguments):
-    return flags.FLAGS(find_flagfiles(arguments))
+    try:
+        return FLAGS(find_flagfiles(arguments))
+    except flags.Error as error:
+        # In one line; absl would add its own.
+        raise ValueError(str(error)) from None
 
 
 if __name__ == "__main__":
     try:
         app.run(main, flags_parser=parse)
-    except (ValueError, OSError, FloatingPointError, flags.Error, export.ProofError) as error:
+    except (ValueError, OSError, FloatingPointError, export.ProofError) as error:
         sys.exit(f"train.py: {error}")

@@ -1,4 +1,4 @@
-"""An independent reference in float64 numpy: the paper's equations, shifts and lookups, literally."""
+"""An independent reference in float64 numpy: the paper's shifts and lookups, literally."""
 
 import math
 

@@ -27,7 +27,8 @@ def make(optimizer=None, **compile_arguments):
     x = LookupConv2D(8, 3, 6, name="conv")(x)
     x = keras.layers.Flatten()(x)
     # Fewer units would make the dictionary as large as the layer.
-    model = keras.Model(inputs, keras.layers.Dense(5, name="out")(LookupDense(16, 7, name="dense")(x)))
+    x = LookupDense(16, 7, name="dense")(x)
+    model = keras.Model(inputs, keras.layers.Dense(5, name="out")(x))
     model.compile(optimizer or keras.optimizers.SGD(0.02, momentum=0.9), "mse", **compile_arguments)
     return model
 

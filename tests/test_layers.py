@@ -159,9 +159,7 @@ def test_the_product_of_the_folded_path_counts_once_per_batch():
 def analytic_gradients(layer, x, weight):
     """dL/dD and dL/dP of L = sum(weight * layer(x)), read off one step of plain SGD."""
     model = keras.Sequential([keras.Input(x.shape[1:]), layer])
-    model.compile(
-        keras.optimizers.SGD(1.0), loss=lambda y, out: keras.ops.sum(y * out) / len(x)
-    )
+    model.compile(keras.optimizers.SGD(1.0), loss=lambda y, out: keras.ops.sum(y * out) / len(x))
     before = [numpy(w) for w in layer.trainable_weights]
     model.train_on_batch(x, weight * len(x))
     return [b - numpy(w) for b, w in zip(before, layer.trainable_weights, strict=True)]
@@ -211,9 +209,7 @@ def test_gradients_equal_finite_differences_outside_the_threshold(forward, gradi
     if gradient == "masked":
         assert np.all(by_coefficients[inside] == 0)
     else:
-        np.testing.assert_allclose(
-            by_coefficients[inside], expected[inside], rtol=0, atol=2e-5
-        )
+        np.testing.assert_allclose(by_coefficients[inside], expected[inside], rtol=0, atol=2e-5)
     np.testing.assert_allclose(by_coefficients[~inside], expected[~inside], rtol=0, atol=2e-5)
 
 
@@ -271,7 +267,7 @@ def test_kernel_and_lookups_are_exact_views_of_the_weights():
     dictionary = numpy(layer.dictionary).astype(np.float64)
     for place in np.ndindex(3, 3, 6):
         for row, value in zip(indices[place], values[place], strict=True):
-            expected[place[0], place[1], :, place[2]] += value.astype(np.float64) * dictionary[:, row]
+            expected[place[0], place[1], :, place[2]] += np.float64(value) * dictionary[:, row]
     np.testing.assert_allclose(numpy(layer.kernel), expected, rtol=0, atol=1e-6)
     assert (values != 0).sum() == (kept != 0).sum()
 
@@ -342,9 +338,7 @@ def test_saved_weights_are_sparse_and_give_the_same_outputs(make, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(numpy(loaded(x)), numpy(model(x)))
     for ours, theirs in zip(lookup_layers(model), lookup_layers(loaded), strict=True):
-        np.testing.assert_array_equal(
-            numpy(theirs.coefficients), numpy(ours.sparse_coefficients())
-        )
+        np.testing.assert_array_equal(numpy(theirs.coefficients), numpy(ours.sparse_coefficients()))
         assert theirs.epsilon == ours.epsilon
     other = make()
     model.save_weights(tmp_path / "only.weights.h5")

@@ -85,7 +85,8 @@ def test_the_file_has_builtin_ops_only_and_sparse_coefficients(resnet, tmp_path)
     export.export(resnet, path, batches(resnet))
     model = parsed(path)
     names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
-    found = {names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in model.operatorCodes}
+    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    found = {names[code] for code in codes}
     assert found == {"CONV_2D", "DENSIFY", "ADD", "MEAN", "FULLY_CONNECTED"}
     sparse = [t for t in model.subgraphs[0].tensors if t.sparsity is not None]
     assert len(sparse) == 18
@@ -148,6 +149,6 @@ def test_the_interpreter_runs_batches_one_by_one(resnet, tmp_path):
     export.export(resnet, path, batches(resnet))
     images = random((3, 16, 16, 3), 4)
     together = Interpreter(path).predict(images)
-    alone = np.concatenate([Interpreter(path, threads=2).predict(images[i : i + 1]) for i in (0, 1, 2)])
+    alone = [Interpreter(path, threads=2).predict(image[None]) for image in images]
     assert together.shape == (3, 10)
-    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(together, np.concatenate(alone), rtol=0, atol=1e-5)

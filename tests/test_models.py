@@ -83,9 +83,7 @@ def test_dense_resnets_have_the_published_parameters(quick_weights, name, publis
 def test_dense_alexnets_have_the_parameters_of_the_table(quick_weights, name, widths):
     channels, areas = (3, *widths, 4096), (121, 25, 9, 9, 9, 36, 1)
     filters = (*widths, 4096, 4096)
-    kernels = sum(
-        m * area * n for m, area, n in zip((*channels,), areas, filters, strict=True)
-    )
+    kernels = sum(m * area * n for m, area, n in zip((*channels,), areas, filters, strict=True))
     batch_norms, classifier = 2 * sum(filters), 4096 * 1000 + 1000
     assert trainable_parameters(build(name)) == kernels + batch_norms + classifier
 

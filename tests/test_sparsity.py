@@ -181,7 +181,7 @@ def test_sigma_of_a_custom_initializer():
         def __call__(self, shape, dtype=None):
             return keras.ops.ones(shape, dtype)
 
-    with pytest.raises(ValueError, match="Custom is not known.*threshold_scale=0"):
+    with pytest.raises(ValueError, match=r"Custom is not known.*threshold_scale=0"):
         LookupDense(6, 4, kernel_initializer=Custom()).build((None, 3))
     LookupDense(6, 4, kernel_initializer=Custom(), threshold_scale=0).build((None, 3))
     custom = Custom()
@@ -195,7 +195,8 @@ def test_sigma_of_a_custom_initializer():
 def test_lookup_l1_takes_eps_from_its_layer_and_enters_the_loss(build):
     shared = LookupL1(0.3)
     arguments = {"kernel_regularizer": shared, "threshold_scale": 0.7, "use_bias": False}
-    layer = LookupConv2D(6, 3, 4, **arguments) if build == "conv" else LookupDense(6, 4, **arguments)
+    size = (6, 3, 4) if build == "conv" else (6, 4)
+    layer = (LookupConv2D if build == "conv" else LookupDense)(*size, **arguments)
     other = LookupDense(9, 4, kernel_regularizer=shared, threshold_scale=0.1)
     layer.build((None, 8, 8, 3))
     other.build((None, 3))
@@ -208,9 +209,7 @@ def test_lookup_l1_takes_eps_from_its_layer_and_enters_the_loss(build):
 
 
 def test_lookup_l1_leaves_masked_entries_alone():
-    layer = LookupDense(
-        6, 4, use_bias=False, kernel_regularizer=LookupL1(1.0), threshold_scale=0.7
-    )
+    layer = LookupDense(6, 4, use_bias=False, kernel_regularizer=LookupL1(1.0), threshold_scale=0.7)
     model = keras.Sequential([keras.Input((3,)), layer])
     before = numpy(layer.coefficients)
     model.compile(keras.optimizers.SGD(1.0), loss=lambda _, out: 0 * keras.ops.sum(out))

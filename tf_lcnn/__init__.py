@@ -1,8 +1,9 @@
 """LCNN for Keras: convolutions and dense layers as a small dictionary and a few lookups."""
 
 from tf_lcnn.convert import lookupify
+from tf_lcnn.costs import LayerProfile, ModelProfile
 from tf_lcnn.layers import LookupConv2D, LookupDense
-from tf_lcnn.profile import LayerProfile, ModelProfile, profile
+from tf_lcnn.profile import profile
 from tf_lcnn.sparsity import LookupL1
 
 __all__ = [

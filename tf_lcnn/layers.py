@@ -140,7 +140,7 @@ class _Lookup:
         return sparsity.to_lookups(ops.convert_to_numpy(self.sparse_coefficients()))
 
     def forward_path(self, input_shape):
-        """"stages" or "folded": what the forward pass runs for inputs of this shape.
+        """ "stages" or "folded": what the forward pass runs for inputs of this shape.
 
         The product W = D.P is paid once per batch; where the batch is unknown, a batch of
         `NOMINAL_BATCH` is assumed.
@@ -204,12 +204,8 @@ class _Lookup:
         config.update(
             {
                 "dictionary_size": self.dictionary_size,
-                "dictionary_initializer": keras.initializers.serialize(
-                    self.dictionary_initializer
-                ),
-                "dictionary_regularizer": keras.regularizers.serialize(
-                    self.dictionary_regularizer
-                ),
+                "dictionary_initializer": keras.initializers.serialize(self.dictionary_initializer),
+                "dictionary_regularizer": keras.regularizers.serialize(self.dictionary_regularizer),
                 "dictionary_constraint": keras.constraints.serialize(self.dictionary_constraint),
                 "threshold_scale": self.threshold_scale,
                 "threshold_gradient": self.threshold_gradient,
@@ -221,14 +217,11 @@ class _Lookup:
 
 @keras.saving.register_keras_serializable(package="tf_lcnn")
 class LookupConv2D(_Lookup, keras.layers.Conv2D):
-    __doc__ = (
-        """Conv2D by a dictionary and lookups; takes every argument of `keras.layers.Conv2D`.
+    __doc__ = """Conv2D by a dictionary and lookups; takes every argument of `keras.layers.Conv2D`.
 
     A 1x1 layer with a stride takes the stride in the dictionary stage: S is needed only where
     it is read. `groups` must be 1 unless dictionary_size is None.
-"""
-        + _ARGUMENTS.format(shape="(kh, kw, k, n)", vectors="n*kh*kw")
-    )
+""" + _ARGUMENTS.format(shape="(kh, kw, k, n)", vectors="n*kh*kw")
 
     def __init__(
         self,
@@ -343,13 +336,10 @@ class LookupConv2D(_Lookup, keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package="tf_lcnn")
 class LookupDense(_Lookup, keras.layers.Dense):
-    __doc__ = (
-        """Dense by a dictionary and lookups; takes every argument of `keras.layers.Dense`.
+    __doc__ = """Dense by a dictionary and lookups; takes every argument of `keras.layers.Dense`.
 
     The 1x1 case of `LookupConv2D`, on the last axis of an input of any rank >= 2.
-"""
-        + _ARGUMENTS.format(shape="(k, n)", vectors="n")
-    )
+""" + _ARGUMENTS.format(shape="(k, n)", vectors="n")
 
     def __init__(
         self,

@@ -153,10 +153,11 @@ def from_lookups(indices, values, dictionary_size):
     indices, values = np.asarray(indices), np.asarray(values)
     if indices.shape != values.shape:
         raise ValueError(f"indices {indices.shape} and values {values.shape} differ in shape.")
-    if indices.size and not (0 <= indices.min() and indices.max() < dictionary_size):
+    outside = indices[(indices < 0) | (indices >= dictionary_size)]
+    if outside.size:
         raise ValueError(
-            f"Index {indices.max() if indices.min() >= 0 else indices.min()} is not a row of a "
-            f"dictionary of {dictionary_size}: 0 to {dictionary_size - 1} are."
+            f"Index {outside[0]} is not a row of a dictionary of {dictionary_size}: 0 to "
+            f"{dictionary_size - 1} are."
         )
     by_filter = np.zeros((*indices.shape[:-1], dictionary_size), values.dtype)
     flat = by_filter.reshape(-1, dictionary_size)

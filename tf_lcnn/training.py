@@ -22,8 +22,9 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 CHECKPOINT = "checkpoint.keras"
 MODEL = "model.keras"
 LOG = "log.csv"
+USED_FLAGS = "flags.cfg"
 # What a run writes into its directory.
-RUN_FILES = (CHECKPOINT, MODEL, LOG, "model.tflite", "profile.json", "profile.csv", "flags.cfg")
+RUN_FILES = (CHECKPOINT, MODEL, LOG, USED_FLAGS, "model.tflite", "profile.json", "profile.csv")
 
 
 def learning_rate(schedule, first, updates_per_epoch, epochs):
@@ -150,12 +151,17 @@ def save_model(model, path):
     os.replace(beside, path)
 
 
-def load_model(path):
+def load_model(path, images=None):
     """Loads a .keras file.
+
+    Args:
+        path: the file.
+        images: a `data.DataSet` that the model has to fit.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: the file is damaged, or no Keras model that can be loaded here.
+        ValueError: the file is damaged, no Keras model that can be loaded here, or its input
+            or classes are not those of the images.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -163,10 +169,37 @@ def load_model(path):
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is damaged, or no .keras file.")
     try:
-        return keras.models.load_model(path)
+        model = keras.models.load_model(path)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
+    if images is not None:
+        shapes = (*images.image_shape, len(images.class_names))
+        if (*model.input_shape[1:], model.output_shape[-1]) != shapes:
+            raise ValueError(
+                f"{path} takes images {model.input_shape[1:]} of {model.output_shape[-1]} classes, "
+                f"but {images.name} has {images.image_shape} and {len(images.class_names)}."
+            )
+    return model
+
+
+def finished_epochs(checkpoint, updates_per_epoch):
+    """The epochs that the training of a loaded checkpoint has behind it.
+
+    Raises:
+        ValueError: the model holds no optimiser, so it is no checkpoint of a run.
+    """
+    if checkpoint.optimizer is None:
+        raise ValueError(f"{checkpoint.name} was saved without its optimiser: nothing to resume.")
+    return int(checkpoint.optimizer.iterations) // updates_per_epoch
+
+
+def write_flags(run_dir, used):
+    """Writes the flags of a run (absl Flag objects) as a flagfile that repeats it."""
+    # A repetition of the run is not to overwrite it.
+    kept = (flag for flag in used if flag.name not in ("overwrite", "resume"))
+    lines = [flag.serialize() for flag in kept if flag.value is not None]
+    (pathlib.Path(run_dir) / USED_FLAGS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def prepare_run_dir(run_dir, overwrite=False, resume=False):

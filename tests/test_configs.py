@@ -1,0 +1,78 @@
+"""Every configuration in configs/ parses, builds its model and trains."""
+
+import gc
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import flagsaver
+
+import train
+from tf_lcnn import data, models, training
+
+CONFIGS = sorted(train.CONFIGS.glob("*.cfg"))
+CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000}
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def config(request):
+    """Parses a configuration into train.FLAGS, which are as before after the test."""
+    with flagsaver.flagsaver():
+        train.FLAGS.unparse_flags()
+        rest = train.parse(["train.py", f"--flagfile={request.param.name}"])
+        assert rest == ["train.py"]
+        yield request.param
+    keras.config.set_dtype_policy("float32")
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def input_shape():
+    if train.FLAGS.dataset == "digits":
+        return data.load("digits", image_size=train.FLAGS.image_size).image_shape
+    height, width, channels = models.input_shape(train.FLAGS.model)
+    return (train.FLAGS.image_size or height, train.FLAGS.image_size or width, channels)
+
+
+def test_there_are_configurations():
+    assert CONFIGS
+
+
+def test_configuration_trains(config, tmp_path):
+    flags = train.FLAGS
+    assert flags.flags_into_string()
+    keras.utils.set_random_seed(flags.seed)
+    keras.config.set_dtype_policy(flags.precision)
+    shape, classes = input_shape(), CLASSES[flags.dataset]
+    model = train.fresh_model(shape, classes)
+    train.compile_model(model, 2)
+    before = [weights.numpy() for weights in model.trainable_variables[:3]]
+
+    steps = 2 * flags.break_batch
+    images = np.random.default_rng(0).normal(size=(2 * steps, *shape)).astype(np.float32)
+    labels = np.arange(len(images)) % classes
+    # A checkpoint of AlexNet is large, and tells nothing about the configuration.
+    used = [c for c in train.make_callbacks(model, tmp_path) if type(c) is not training.Checkpoint]
+    history = model.fit(
+        tf.data.Dataset.from_tensor_slices((images, labels)).batch(2),
+        epochs=1,
+        callbacks=used,
+        verbose=0,
+    )
+
+    assert np.isfinite(history.history["loss"]).all()
+    after = [weights.numpy() for weights in model.trainable_variables[:3]]
+    assert all((a != b).any() for a, b in zip(after, before, strict=True))
+    if flags.top_s:
+        assert history.history["max_s"][0] <= max(flags.top_s, flags.top_s_from or 0)
+
+
+def test_configuration_leads_to_its_own_run_directory():
+    directories = []
+    for path in CONFIGS:
+        lines = path.read_text().splitlines()
+        directories += [line for line in lines if line.startswith("--run_dir=")]
+        assert any(pathlib.Path(line).name == path.stem for line in directories), path
+    assert len(set(directories)) == len(directories)

@@ -1,0 +1,294 @@
+"""train.py as a user runs it: from a flagfile to a proved .tflite, interrupted, and misused."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import train
+from tf_lcnn import profile
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SMALL = ("--model=resnet20_lcnn", "--dictionary_sizes=8,8,16", "--learning_rate=0.05")
+SCHEDULE = ("--top_s=3", "--top_s_from=8", "--top_s_epochs=2", "--epochs=3")
+TEST_LINE = re.compile(r"^Test: .*accuracy 0\.\d+.*$", re.MULTILINE)
+FILES = {
+    "model.keras",
+    "model.tflite",
+    "profile.json",
+    "profile.csv",
+    "log.csv",
+    "checkpoint.keras",
+}
+
+
+def start_train(*args):
+    environment = {
+        **os.environ,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": "tensorflow",
+        "PYTHONPATH": str(ROOT),
+    }
+    return subprocess.Popen(
+        [sys.executable, "train.py", *map(str, args)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_train(*args):
+    """Runs train.py to its end: an object with returncode, stdout and stderr."""
+    process = start_train(*args)
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(args, process.returncode, stdout, stderr)
+
+
+def succeed(*args):
+    done = run_train(*args)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def complaint(*args):
+    """The one line with which train.py refuses these flags."""
+    done = run_train(*args)
+    assert done.returncode != 0, done.stdout
+    assert "Traceback" not in done.stderr
+    line = done.stderr.rstrip().splitlines()[-1]
+    assert line.startswith("train.py: "), done.stderr
+    return line
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def log_rows(run_dir):
+    with open(run_dir / "log.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """(directory, output) of a run of 3 epochs; no test may change the directory."""
+    run_dir = tmp_path_factory.mktemp("runs") / "unbroken"
+    return run_dir, succeed(*SMALL, *SCHEDULE, f"--run_dir={run_dir}")
+
+
+@pytest.fixture
+def copied(unbroken, tmp_path):
+    """A copy of the run of 3 epochs, to be tampered with."""
+    return shutil.copytree(unbroken[0], tmp_path / "copied")
+
+
+# A whole run
+
+
+def test_a_run_leaves_its_files_and_nothing_else(unbroken):
+    run_dir, _ = unbroken
+    assert {path.name for path in run_dir.iterdir()} == FILES
+
+
+def test_a_run_prints_what_it_did(unbroken):
+    _, output = unbroken
+    assert "1294 training, 144 validation, 359 test images, 10 classes" in output
+    assert re.findall(r"^epoch (\d)/3: ", output, re.MULTILINE) == ["1", "2", "3"]
+    assert re.search(r"^stage1_block1_conv1 +LookupConv2D ", output, re.MULTILINE)
+    assert re.search(r"^total ", output, re.MULTILINE)
+    assert TEST_LINE.search(output)
+    assert "359 examples" in output
+
+
+def test_a_run_keeps_to_its_bound_on_lookups(unbroken):
+    costs = json.loads((unbroken[0] / "profile.json").read_text())
+    assert costs["max_s"] == 3
+    assert all(layer["max_s"] <= 3 for layer in costs["layers"] if layer["dictionary_size"])
+
+
+def test_the_saved_model_has_exactly_the_costs_that_were_reported(unbroken):
+    run_dir, _ = unbroken
+    costs = json.loads((run_dir / "profile.json").read_text())
+    found = profile(keras.models.load_model(run_dir / "model.keras"))
+    assert found.density == costs["density"]
+    assert (found.max_s, found.mean_s) == (costs["max_s"], costs["mean_s"])
+    assert found.multiplications == costs["multiplications"]
+
+
+def test_the_log_has_a_row_per_epoch_with_the_costs(unbroken):
+    rows = log_rows(unbroken[0])
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert [int(row["max_s"]) for row in rows] == [8, 5, 3]
+    for name in ("density", "mean_s"):
+        values = [float(row[name]) for row in rows]
+        assert values == sorted(values, reverse=True)
+    speedups = [float(row["speedup"]) for row in rows]
+    assert speedups == sorted(speedups) and speedups[0] < speedups[-1]
+    costs = json.loads((unbroken[0] / "profile.json").read_text())
+    assert float(rows[-1]["density"]) == pytest.approx(costs["density"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "flags", [("--break_batch=2",), ("--precision=mixed_bfloat16",)], ids=lambda flags: flags[0]
+)
+def test_a_run_of_one_epoch_exports_under(flags, tmp_path):
+    run_dir = tmp_path / "run"
+    succeed(*SMALL, "--epochs=1", "--top_s=3", f"--run_dir={run_dir}", *flags)
+    assert {path.name for path in run_dir.iterdir()} == FILES
+
+
+# Interrupted and repeated
+
+
+def test_a_killed_run_resumes_to_what_an_unbroken_one_reaches(unbroken, tmp_path):
+    run_dir = tmp_path / "killed"
+    killed = start_train(*SMALL, *SCHEDULE, f"--run_dir={run_dir}")
+    while killed.poll() is None and not (run_dir / "checkpoint.keras").exists():
+        try:
+            killed.wait(timeout=0.02)
+        except subprocess.TimeoutExpired:
+            continue
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode < 0
+    assert not (run_dir / "model.keras").exists()
+
+    output = succeed(*SMALL, *SCHEDULE, f"--run_dir={run_dir}", "--resume")
+    assert re.search(r"[Rr]esum", output)
+    assert "epoch 1/3: " not in output and "epoch 3/3: " in output
+    assert {path.name for path in run_dir.iterdir()} == FILES
+    assert [row["epoch"] for row in log_rows(run_dir)] == ["0", "1", "2"]
+    weights, expected = (
+        keras.models.load_model(folder / "model.keras").get_weights()
+        for folder in (run_dir, unbroken[0])
+    )
+    for found, wanted in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_an_earlier_run_is_refused_and_left_as_it_is(copied):
+    before = contents(copied)
+    line = complaint(*SMALL, *SCHEDULE, f"--run_dir={copied}")
+    assert str(copied) in line and "--overwrite" in line and "--resume" in line
+    assert contents(copied) == before
+
+
+def test_overwrite_replaces_the_run_and_keeps_what_is_not_its_own(copied):
+    (copied / "notes.txt").write_text("mine")
+    succeed(*SMALL, "--epochs=1", "--top_s=2", "--noexport", f"--run_dir={copied}", "--overwrite")
+    assert (copied / "notes.txt").read_text() == "mine"
+    assert len(log_rows(copied)) == 1
+    assert json.loads((copied / "profile.json").read_text())["max_s"] == 2
+    assert not (copied / "model.tflite").exists()
+
+
+def test_resume_without_a_checkpoint_is_refused(tmp_path):
+    line = complaint(*SMALL, f"--run_dir={tmp_path / 'empty'}", "--resume")
+    assert str(tmp_path / "empty") in line
+    assert not (tmp_path / "empty").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "missing"])
+def test_a_retrain_file_that_cannot_be_read_is_named_and_nothing_is_overwritten(copied, damage):
+    start = copied.parent / "start.keras"
+    if damage == "truncated":
+        whole = (copied / "model.keras").read_bytes()
+        start.write_bytes(whole[: len(whole) // 2])
+    elif damage == "foreign":
+        shutil.make_archive(start.with_suffix(""), "zip", ROOT / "configs")
+        start.with_suffix(".zip").rename(start)
+    before = contents(copied)
+    args = (f"--run_dir={copied}", "--overwrite", "--epochs=1", "--noexport")
+    assert str(start) in complaint(*SMALL, *args, f"--retrain={start}")
+    assert contents(copied) == before
+
+
+def test_a_run_can_start_from_the_model_that_it_overwrites(unbroken, copied):
+    args = (f"--run_dir={copied}", "--overwrite", f"--retrain={copied / 'model.keras'}")
+    output = succeed(*SMALL, *args, "--epochs=0", "--noexport")
+    assert TEST_LINE.search(output)[0] == TEST_LINE.search(unbroken[1])[0]
+    assert not (copied / "checkpoint.keras").exists()
+
+
+# Without training
+
+
+def test_test_only_prints_the_test_accuracy_of_the_run(unbroken):
+    run_dir, output = unbroken
+    before = contents(run_dir)
+    again = succeed("--test_only", f"--run_dir={run_dir}")
+    assert TEST_LINE.search(again)[0] == TEST_LINE.search(output)[0]
+    assert contents(run_dir) == before
+
+
+def test_benchmark_of_a_bare_flagfile_prints_the_table_and_makes_no_run(tmp_path):
+    run_dir = tmp_path / "run"
+    output = succeed("--flagfile=resnet_lcnn.cfg", "--benchmark", f"--run_dir={run_dir}")
+    assert re.search(r"^stage1_block1_conv1 +LookupConv2D +8x8x16 ", output, re.MULTILINE)
+    assert "resnet20_lcnn: " in output
+    assert not run_dir.exists()
+
+
+def test_benchmark_of_a_trained_model_prints_its_own_costs(unbroken):
+    run_dir, output = unbroken
+    table = succeed("--benchmark", f"--retrain={run_dir / 'model.keras'}")
+    total = re.compile(r"^total .*$", re.MULTILINE)
+    assert total.search(table)[0] == total.search(output)[0]
+
+
+# Flags
+
+
+@pytest.mark.parametrize(
+    "flags, mentioned",
+    [
+        ("--model=resnet21", "resnet20_lcnn"),
+        ("--optimizer=lion", "adamw"),
+        ("--dataset=cifar11", "cifar10"),
+        ("--dictionary_sizes=8,x", "accurate"),
+        ("--top_s=0", "1"),
+        ("--batch_size=0", "batch_size"),
+        ("--flagfile=resnet_lcmn.cfg", "resnet_lcnn.cfg"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_and_says_what_can(flags, mentioned, tmp_path):
+    run_dir = tmp_path / "run"
+    line = complaint("--epochs=1", "--noexport", f"--run_dir={run_dir}", flags)
+    assert mentioned in line.replace(flags, "")
+    assert not run_dir.exists()
+
+
+def test_more_lookups_than_rows_are_refused_before_a_run_is_overwritten(copied):
+    before = contents(copied)
+    line = complaint(*SMALL, "--top_s=17", "--overwrite", f"--run_dir={copied}")
+    assert "17" in line and "16" in line
+    assert contents(copied) == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    flags = ("--learning_rate=1e30", "--epochs=1", "--noexport", f"--run_dir={tmp_path / 'run'}")
+    assert "learning rate" in complaint(*SMALL, *flags)
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+@pytest.mark.parametrize("spelling", ["--flagfile={}", "-flagfile={}", "--flagfile {}"])
+def test_a_bare_flagfile_is_found_in_configs(spelling):
+    found = " ".join(train.find_flagfiles(spelling.format("resnet_lcnn.cfg").split()))
+    assert re.fullmatch(r"--?flagfile[= ](.*)", found)[1] == str(ROOT / "configs/resnet_lcnn.cfg")
+
+
+def test_a_flagfile_that_exists_is_taken_as_it_is(tmp_path):
+    path = tmp_path / "own.cfg"
+    path.write_text("--epochs=1\n")
+    assert train.find_flagfiles([f"--flagfile={path}"]) == [f"--flagfile={path}"]
+    assert train.find_flagfiles(["--epochs=2", "x"]) == ["--epochs=2", "x"]

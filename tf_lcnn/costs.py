@@ -1,0 +1,204 @@
+"""The costs of layers and models as data, and as JSON, CSV and a table. `profile` makes them."""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerProfile:
+    """The cost of one layer, all of its calls together.
+
+    Shapes are without the batch. `multiplications` is None where the layer is unknown; then it
+    counts in no total. `mean_s` and `max_s`, lookups per kernel position and filter, and
+    `dictionary_size` are None for layers without lookups.
+    """
+
+    name: str
+    type: str
+    input_shape: tuple
+    output_shape: tuple
+    dense_multiplications: int | None
+    dictionary_multiplications: int
+    lookup_multiplications: int
+    multiplications: int | None
+    parameters: int
+    twin_parameters: int
+    nonzeros: int
+    bytes: int
+    twin_bytes: int
+    dictionary_size: int | None = None
+    lookups: int = 0
+    coefficients: int = 0
+    mean_s: float | None = None
+    max_s: int | None = None
+
+    @property
+    def is_lookup(self):
+        return self.dictionary_size is not None
+
+    @property
+    def density(self):
+        """The share of P that is not zero; 1 for a layer without lookups."""
+        return self.lookups / self.coefficients if self.is_lookup else 1.0
+
+    @property
+    def speedup(self):
+        """Multiplications of the twin over those of the layer: a count, not a time."""
+        return _ratio(self.dense_multiplications, self.multiplications)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelProfile:
+    """The costs of a model, layer by layer, and their totals over the known layers."""
+
+    name: str
+    convention: str
+    layers: tuple
+
+    def _total(self, field):
+        return sum(getattr(layer, field) or 0 for layer in self.layers)
+
+    multiplications = property(lambda self: self._total("multiplications"))
+    dense_multiplications = property(lambda self: self._total("dense_multiplications"))
+    dictionary_multiplications = property(lambda self: self._total("dictionary_multiplications"))
+    lookup_multiplications = property(lambda self: self._total("lookup_multiplications"))
+    parameters = property(lambda self: self._total("parameters"))
+    twin_parameters = property(lambda self: self._total("twin_parameters"))
+    nonzeros = property(lambda self: self._total("nonzeros"))
+    bytes = property(lambda self: self._total("bytes"))
+    twin_bytes = property(lambda self: self._total("twin_bytes"))
+
+    @property
+    def speedup(self):
+        """Multiplications of the dense twin over those of the model: a count, not a time."""
+        return _ratio(self.dense_multiplications, self.multiplications)
+
+    @property
+    def density(self):
+        """The share of all P that is not zero; 1 without lookup layers."""
+        return _ratio(self._total("lookups"), self._total("coefficients"))
+
+    @property
+    def mean_s(self):
+        """Mean lookups per kernel position and filter, over all lookup layers."""
+        positions = sum(x.coefficients / x.dictionary_size for x in self.layers if x.is_lookup)
+        return self._total("lookups") / positions if positions else 0.0
+
+    @property
+    def max_s(self):
+        return max((layer.max_s for layer in self.layers if layer.is_lookup), default=0)
+
+    @property
+    def unknown(self):
+        """Names of the layers that could not be counted."""
+        return [layer.name for layer in self.layers if layer.multiplications is None]
+
+    def as_dict(self):
+        """Everything in plain Python types, as in the JSON file."""
+        fields = (
+            *("name", "convention", "multiplications", "dense_multiplications"),
+            *("dictionary_multiplications", "lookup_multiplications", "speedup", "parameters"),
+            *("twin_parameters", "nonzeros", "density", "mean_s", "max_s", "bytes", "twin_bytes"),
+            "unknown",
+        )
+        data = {field: getattr(self, field) for field in fields}
+        data["layers"] = [
+            {**dataclasses.asdict(layer), "density": layer.density, "speedup": layer.speedup}
+            for layer in self.layers
+        ]
+        return data
+
+    def write_json(self, path):
+        """Writes the profile as JSON, beside the place first, then renamed into it."""
+        _write(path, json.dumps(self.as_dict(), indent=2) + "\n")
+
+    def write_csv(self, path):
+        """Writes a row per layer as CSV, beside the place first, then renamed into it."""
+        rows = self.as_dict()["layers"]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0] if rows else ["name"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        _write(path, text.getvalue())
+
+    def __str__(self):
+        return _table(self)
+
+
+def _ratio(numerator, denominator):
+    # Nothing against nothing is no change.
+    return numerator / denominator if denominator else 1.0
+
+
+def _write(path, text):
+    beside = f"{path}.partial"
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(beside, path)
+
+
+_COLUMNS = (
+    *("layer", "type", "output", "k", "mean s", "max s", "dense mult.", "dictionary", "lookup"),
+    *("total", "ratio", "non-zeros", "bytes"),
+)
+
+
+def _table(model):
+    rows = [_COLUMNS]
+    for layer in model.layers:
+        shape = "x".join(str(size) for size in layer.output_shape)
+        known = layer.multiplications is not None
+        rows.append(
+            (
+                layer.name,
+                layer.type,
+                shape,
+                str(layer.dictionary_size or ""),
+                f"{layer.mean_s:.2f}" if layer.is_lookup else "",
+                str(layer.max_s) if layer.is_lookup else "",
+                f"{layer.dense_multiplications:,}" if known else "unknown",
+                f"{layer.dictionary_multiplications:,}" if layer.is_lookup else "",
+                f"{layer.lookup_multiplications:,}" if layer.is_lookup else "",
+                f"{layer.multiplications:,}" if known else "unknown",
+                f"{layer.speedup:.2f}x" if known else "",
+                f"{layer.nonzeros:,}",
+                f"{layer.bytes:,}",
+            )
+        )
+    has_lookups = any(layer.is_lookup for layer in model.layers)
+    rows.append(
+        (
+            *("total", "", "", ""),
+            f"{model.mean_s:.2f}" if has_lookups else "",
+            str(model.max_s) if has_lookups else "",
+            f"{model.dense_multiplications:,}",
+            f"{model.dictionary_multiplications:,}",
+            f"{model.lookup_multiplications:,}",
+            f"{model.multiplications:,}",
+            f"{model.speedup:.2f}x",
+            f"{model.nonzeros:,}",
+            f"{model.bytes:,}",
+        )
+    )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < 3 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    rule = "-" * max(len(line) for line in lines)
+    lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+    lines += [
+        "",
+        f"{model.name}: {model.multiplications:,} multiplications ({model.convention} count), "
+        f"{model.speedup:.2f}x fewer than its dense twin's {model.dense_multiplications:,}; "
+        f"{model.bytes:,} bytes of float32 weights, the twin's {model.twin_bytes:,}.",
+    ]
+    if model.unknown:
+        lines.append(f"Left out of the totals, unknown: {', '.join(model.unknown)}.")
+    return "\n".join(lines)
