@@ -105,18 +105,17 @@ def _decide(model, dictionary_size, rules):
         whole = isinstance(size, int) and not isinstance(size, bool) and size >= 1
         if not whole and not (size == KEEP and pattern in rules):
             raise ValueError(f"{pattern}: {size!r} is no dictionary size, a whole number >= 1.")
-    layers = _leaves(model)
+    layers = [layer for layer in _leaves(model) if _has_kernel(layer)]
     for pattern in rules:
         if not any(fnmatch.fnmatchcase(layer.name, pattern) for layer in layers):
             raise ValueError(
-                f"The rule {pattern!r} matches no layer of {model.name}; its layers with a kernel "
-                f"are {', '.join(layer.name for layer in layers if _has_kernel(layer))}."
+                f"The rule {pattern!r} matches no layer of {model.name} that has a kernel; these "
+                f"have: {', '.join(layer.name for layer in layers)}."
             )
     decided = []
     for layer in layers:
-        if _has_kernel(layer):
-            matching = (s for p, s in rules.items() if fnmatch.fnmatchcase(layer.name, p))
-            decided.append((layer, _decision(layer, next(matching, dictionary_size))))
+        matching = (s for p, s in rules.items() if fnmatch.fnmatchcase(layer.name, p))
+        decided.append((layer, _decision(layer, next(matching, dictionary_size))))
     return decided
 
 

@@ -46,7 +46,9 @@ class LayerProfile:
 
     @property
     def speedup(self):
-        """Multiplications of the twin over those of the layer: a count, not a time."""
+        """Multiplications of the twin over those of the layer, a count, not a time; or None."""
+        if self.multiplications is None:
+            return None
         return _ratio(self.dense_multiplications, self.multiplications)
 
 

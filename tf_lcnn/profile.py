@@ -76,10 +76,11 @@ def profile(model, input_shape=None, convention="unpadded"):
 
 @dataclasses.dataclass
 class Call:
-    """One call of a layer while the model ran.
+    """One call of a layer, or of an operation, while the model ran.
 
-    `unpadded_shape` is the input's shape before a ZeroPadding2D right in front of it;
-    `follows` the layer whose output, used directly, is the input.
+    Shapes are without the batch; `output_shape` is None for a layer with weights that was not
+    called. `unpadded_shape` is the input's shape before a ZeroPadding2D right in front of it;
+    `follows` is the layer whose output, used directly, is the input.
     """
 
     layer: object
@@ -109,7 +110,7 @@ def trace(model, input_shape=None):
                 layer,
                 shape[1:],
                 tuple(result.shape)[1:],
-                before.input_shape if padded else shape[1:],
+                before.unpadded_shape if padded else shape[1:],
                 before.layer if before else None,
             )
             calls.append(entry)
@@ -120,8 +121,11 @@ def trace(model, input_shape=None):
 
         layer.call = call
 
-    watched = [x for x in sublayers(model) if not isinstance(x, keras.Model)]
     inputs = _zeros(model, input_shape)
+    if not all(layer.built for layer in sublayers(model)):
+        # Building may call layers too, and make new ones.
+        model(inputs, training=False)
+    watched = _watched(model)
     try:
         for layer in watched:
             watch(layer)
@@ -130,11 +134,26 @@ def trace(model, input_shape=None):
         for layer in watched:
             if "call" in vars(layer):
                 del layer.call
-    for operation in getattr(model, "operations", ()):
-        if not isinstance(operation, keras.Layer):
-            shape = tuple(getattr(operation.output, "shape", (None,)))[1:]
-            calls.append(Call(operation, shape, shape, shape))
-    return calls
+    called = {id(call.layer) for call in calls}
+    # Keras runs some layers past `call`, quantised ones for example.
+    passed = (x for x in watched if id(x) not in called and _own_weights(x))
+    return calls + [Call(layer, (), None, ()) for layer in passed]
+
+
+def _own_weights(layer):
+    """The weights of a layer that are not those of layers inside it; an operation has none."""
+    if not isinstance(layer, keras.Layer):
+        return []
+    inner = {id(w) for sub in sublayers(layer)[1:] for w in sub.weights}
+    return [w for w in layer.weights if id(w) not in inner]
+
+
+def _watched(model):
+    """The layers and operations that run, at any depth."""
+    found = sublayers(model)
+    operations = [x for layer in found for x in getattr(layer, "operations", ())]
+    layers = [x for x in found if not isinstance(x, keras.Model)]
+    return layers + [x for x in operations if not isinstance(x, keras.Layer)]
 
 
 def _first(structure):
@@ -153,8 +172,8 @@ def _zeros(model, input_shape):
             f"Model {model.name} does not fix the shape of its input: pass input_shape, without "
             "the batch."
         )
-    zeros = [np.zeros((1, *x.shape[1:]), x.dtype) for x in known]
-    return zeros if len(zeros) > 1 else zeros[0]
+    inputs = known[0] if isinstance(model, keras.Sequential) else model.input
+    return keras.tree.map_structure(lambda x: np.zeros((1, *x.shape[1:]), x.dtype), inputs)
 
 
 def measure(calls, name, convention="unpadded"):
@@ -170,22 +189,21 @@ def _layer_profile(calls, convention):
     layer = calls[0].layer
     if type(layer) in _LOOKUP and layer.dictionary_size is not None:
         return _lookup_profile(calls, convention)
-    weights = [np.asarray(keras.ops.convert_to_numpy(w)) for w in getattr(layer, "weights", ())]
+    weights = [np.asarray(keras.ops.convert_to_numpy(w)) for w in _own_weights(layer)]
     parameters = sum(w.size for w in weights)
     dense = _plain_multiplications(calls)
     if dense == 0 and not parameters:
         return None
-    if dense is None and isinstance(layer, keras.Layer):
-        inner = {id(w) for sub in sublayers(layer)[1:] for w in sub.weights}
-        if inner and all(id(w) in inner for w in layer.weights):
-            # A container: its layers are counted, each by itself.
-            return None
+    is_container = isinstance(layer, keras.Layer) and len(sublayers(layer)) > 1
+    if dense is None and is_container and not parameters:
+        # Its layers are counted, each by itself.
+        return None
     size = _plain_bytes(calls, parameters)
     return LayerProfile(
         name=layer.name,
         type=type(layer).__name__,
         input_shape=calls[0].input_shape,
-        output_shape=calls[0].output_shape,
+        output_shape=calls[0].output_shape or (),
         dense_multiplications=dense,
         dictionary_multiplications=0,
         lookup_multiplications=0,
@@ -202,6 +220,8 @@ def _plain_multiplications(calls):
     """Multiplications of a layer without lookups; None where they are not known."""
     layer = calls[0].layer
     kind = type(layer)
+    if any(call.output_shape is None for call in calls):
+        return None
     if kind.__name__ == "Multiply":
         return sum(math.prod(call.output_shape) for call in calls)
     if not isinstance(layer, keras.Layer):
@@ -240,7 +260,8 @@ def _plain_bytes(calls, parameters):
         return 4 * 2 * math.prod(layer.moving_mean.shape)
     if type(layer) in (*_PER_OUTPUT, *_LOOKUP) and not layer.use_bias:
         # LiteRT's convolutions have a bias always.
-        return 4 * (parameters + calls[0].output_shape[-1])
+        shape = calls[0].output_shape
+        return 4 * (parameters + math.prod(shape) // math.prod(_spatial(layer, shape)))
     return 4 * parameters
 
 
