@@ -5,6 +5,7 @@
 A flagfile is looked up as given, then in configs/. Flags after it override it.
 """
 
+import functools
 import logging
 import os
 import pathlib
@@ -24,9 +25,11 @@ from tf_lcnn.lite import export
 FLAGS = flags.FLAGS
 CONFIGS = pathlib.Path(__file__).resolve().parent / "configs"
 
+define_count = functools.partial(flags.DEFINE_integer, lower_bound=1)
+
 flags.DEFINE_string("dataset", "digits", "digits, image_folder, or a TFDS name like cifar10.")
 flags.DEFINE_string("data_dir", None, "Where the data lies; for image_folder a folder or zip.")
-flags.DEFINE_integer("image_size", None, "Height and width of the input; default: the data's.")
+define_count("image_size", None, "Height and width of the input; default: the data's.")
 flags.DEFINE_boolean("download", False, "Let TFDS download a missing data set.")
 
 flags.DEFINE_string("model", "resnet20_lcnn", f"One of: {', '.join(models.names())}.")
@@ -36,14 +39,14 @@ flags.DEFINE_list(
 flags.DEFINE_float("l1", 0.0, "lambda' of the L1 term; the paper: 0.3 fast, 0.1 accurate.")
 flags.DEFINE_float("threshold_scale", None, "c in eps = c * sigma; default: the paper's.")
 flags.DEFINE_enum("threshold_gradient", "masked", sparsity.GRADIENTS, "Gradient of the threshold.")
-flags.DEFINE_integer("top_s", None, "Lookups per kernel position and filter; default: no bound.")
+define_count("top_s", None, "Lookups per kernel position and filter; default: no bound.")
 flags.DEFINE_enum("top_s_when", "batch", callbacks.WHEN, "When the bound is enforced.")
-flags.DEFINE_integer("top_s_from", None, "Start with this many lookups and go down to top_s.")
-flags.DEFINE_integer("top_s_epochs", None, "Reach top_s in this epoch; default: half of all.")
+define_count("top_s_from", None, "Start with this many lookups and go down to top_s.")
+define_count("top_s_epochs", None, "Reach top_s in this epoch; default: half of all.")
 
-flags.DEFINE_integer("epochs", 10, "Epochs in all.")
-flags.DEFINE_integer("batch_size", 128, "Images per update.")
-flags.DEFINE_integer("break_batch", 1, "Compute each batch in this many parts, to save memory.")
+flags.DEFINE_integer("epochs", 10, "Epochs in all; 0 only tests and exports.", lower_bound=0)
+define_count("batch_size", 128, "Images per update.")
+define_count("break_batch", 1, "Compute each batch in this many parts, to save memory.")
 flags.DEFINE_enum("optimizer", "sgd", training.OPTIMIZERS, "Optimiser.")
 flags.DEFINE_float("momentum", 0.9, "Momentum of SGD.")
 flags.DEFINE_float("learning_rate", 0.1, "Learning rate at the start.")
@@ -67,7 +70,7 @@ flags.DEFINE_boolean("export", True, "Write a .tflite and prove it on the whole 
 
 def fresh_model(input_shape=None, classes=None):
     sizes = FLAGS.dictionary_sizes
-    preset = len(sizes) == 1 and not sizes[0].isdigit()
+    preset = len(sizes) == 1 and sizes[0].isalpha()
     try:
         sizes = sizes[0] if preset else [int(k) for k in sizes]
     except ValueError:
@@ -123,7 +126,9 @@ def compile_model(model, updates_per_epoch):
 
 def make_callbacks(model, run_dir):
     made = [training.StopOnNaN()]
-    if FLAGS.top_s and lookup_layers(model):
+    lookup = lookup_layers(model)
+    if FLAGS.top_s and lookup:
+        sparsity.check_lookups(FLAGS.top_s, max(layer.dictionary_size for layer in lookup))
         schedule = None
         if FLAGS.top_s_from:
             reach = FLAGS.top_s_epochs or max(1, FLAGS.epochs // 2)
@@ -141,7 +146,9 @@ def make_callbacks(model, run_dir):
     return made
 
 
-def main(_):
+def main(arguments):
+    if len(arguments) > 1:
+        raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
     absl_logging.set_verbosity(absl_logging.WARNING)
     logging.getLogger("tensorflow").setLevel(logging.WARNING)
     keras.utils.set_random_seed(FLAGS.seed)
@@ -165,18 +172,11 @@ def main(_):
         print_test(model.evaluate(test, verbose=0, return_dict=True))
         return
 
-    # Everything that can be wrong with the model is said before the run directory is touched.
     updates = images.batches_per_epoch(FLAGS.batch_size)
-    model = fresh_model(images.image_shape, len(images.class_names))
-    training.prepare_run_dir(run_dir, FLAGS.overwrite, FLAGS.resume)
     first_epoch = 0
-    if not FLAGS.resume:
-        training.write_flags(run_dir, FLAGS.get_key_flags_for_module(sys.argv[0]))
     if FLAGS.resume:
         # 1. An interrupted run: weights, optimiser and epoch come from its checkpoint.
-        model = training.load_model(run_dir / training.CHECKPOINT, images)
-        first_epoch = training.finished_epochs(model, updates)
-        training.trim_log(run_dir, first_epoch)
+        model, first_epoch = training.load_checkpoint(run_dir, images, updates)
         print(f"Resuming after epoch {first_epoch} of {FLAGS.epochs}")
     elif FLAGS.retrain:
         # 2. A trained model: its weights, with a fresh optimiser and schedule.
@@ -184,18 +184,27 @@ def main(_):
         compile_model(model, updates)
     else:
         # 3. From random weights.
+        model = fresh_model(images.image_shape, len(images.class_names))
         compile_model(model, updates)
+    batches = images.training(
+        FLAGS.batch_size, first_epoch, FLAGS.epochs, FLAGS.seed, FLAGS.break_batch
+    )
+    made_callbacks = make_callbacks(model, run_dir)
 
+    # From here on the run directory changes; what can be wrong was said before.
+    if FLAGS.resume:
+        training.trim_log(run_dir, first_epoch)
+    else:
+        training.prepare_run_dir(run_dir, FLAGS.overwrite)
+        training.write_flags(run_dir, FLAGS.get_key_flags_for_module(sys.argv[0]))
     if first_epoch < FLAGS.epochs:
         model.fit(
-            images.training(
-                FLAGS.batch_size, first_epoch, FLAGS.epochs, FLAGS.seed, FLAGS.break_batch
-            ),
+            batches,
             epochs=FLAGS.epochs,
             initial_epoch=first_epoch,
             steps_per_epoch=updates * FLAGS.break_batch,
             validation_data=images.evaluation("validation", FLAGS.batch_size),
-            callbacks=make_callbacks(model, run_dir),
+            callbacks=made_callbacks,
             # The data set shuffles itself.
             shuffle=False,
             verbose="auto" if sys.stdout.isatty() else 0,
@@ -222,6 +231,8 @@ def find_flagfiles(arguments):
     """Replaces the bare name of a flagfile by its place in configs/."""
     found = []
     for argument in arguments:
+        if found and found[-1].lstrip("-") == "flagfile":
+            argument = f"{found.pop()}={argument}"
         _, is_flagfile, name = argument.partition("-flagfile=")
         if is_flagfile and not pathlib.Path(name).is_file():
             if not (CONFIGS / name).is_file():

@@ -27,6 +27,7 @@ FILES = {
     "profile.csv",
     "log.csv",
     "checkpoint.keras",
+    "flags.cfg",
 }
 
 
@@ -256,8 +257,8 @@ def test_benchmark_of_a_trained_model_prints_its_own_costs(unbroken):
         ("--optimizer=lion", "adamw"),
         ("--dataset=cifar11", "cifar10"),
         ("--dictionary_sizes=8,x", "accurate"),
-        ("--top_s=0", "1"),
-        ("--batch_size=0", "batch_size"),
+        ("--top_s=0", "positive integer"),
+        ("--batch_size=0", "positive integer"),
         ("--flagfile=resnet_lcmn.cfg", "resnet_lcnn.cfg"),
     ],
 )

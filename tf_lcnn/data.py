@@ -5,14 +5,13 @@ Both are the same in every run, whatever its seed. All pixel values are 0 to 255
 normalised with the mean and standard deviation per channel of the training images.
 """
 
-import concurrent.futures
 import dataclasses
-import difflib
-import pathlib
-import zipfile
 
 import numpy as np
 import tensorflow as tf
+
+from tf_lcnn import sources
+from tf_lcnn.sources import Indexed, Streamed
 
 VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.2
@@ -21,56 +20,7 @@ SPLIT_SEED = 0
 # Data sets whose images mean something else when mirrored.
 NOT_MIRRORED = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")
 
-# Above this many bytes of pixels a TFDS set is streamed, not held in memory.
-IN_MEMORY_BYTES = 2**30
-SHUFFLE_BUFFER = 8192
 STATISTICS_IMAGES = 10_000
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-_SPLIT_FOLDERS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Indexed:
-    """A split held in memory: `payloads[i]` is a uint8 image, its encoded bytes, or a path."""
-
-    payloads: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self):
-        return len(self.labels)
-
-    def take(self, indices):
-        return Indexed(self.payloads[indices], self.labels[indices])
-
-    def records(self, seed=None):
-        """Data set of (index, payload, label): in order, or shuffled by `seed` (2 integers)."""
-        payloads, labels = tf.constant(self.payloads), tf.constant(self.labels)
-
-        def pick(i):
-            if seed is not None:
-                i = tf.random.experimental.index_shuffle(i, seed, len(self) - 1)
-            return i, payloads[i], labels[i]
-
-        return tf.data.Dataset.range(len(self)).map(pick)
-
-
-@dataclasses.dataclass(frozen=True)
-class Streamed:
-    """A split too large for memory: a tf.data.Dataset of (encoded image, label)."""
-
-    dataset: tf.data.Dataset
-    count: int
-
-    def __len__(self):
-        return self.count
-
-    def records(self, seed=None):
-        dataset = self.dataset.enumerate().map(lambda i, record: (i, *record))
-        if seed is None:
-            return dataset
-        seed = tf.cast(tf.reduce_sum(seed * [1_000_003, 1]), tf.int64)
-        return dataset.shuffle(SHUFFLE_BUFFER, seed=seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +51,8 @@ class DataSet:
 
     def batches_per_epoch(self, batch_size):
         """Full batches in the training split: an epoch leaves the remainder out."""
+        if batch_size < 1:
+            raise ValueError(f"A batch holds at least one image, not {batch_size}.")
         count = len(self.train) // batch_size
         if not count:
             raise ValueError(
@@ -119,11 +71,14 @@ class DataSet:
             batch_size: images per step of the optimiser.
             parts: each batch comes in this many equal parts (gradient accumulation).
         """
-        if batch_size % parts:
+        if parts < 1 or batch_size % parts:
             raise ValueError(f"A batch of {batch_size} does not break into {parts} equal parts.")
         used = self.batches_per_epoch(batch_size) * batch_size
 
         def one_epoch(epoch):
+            # A shuffled stream draws from the global seed of this graph too; tf.data cannot take
+            # a 0 there beside the seed of the epoch, a tensor.
+            tf.random.set_seed(1)
             order = tf.stack([tf.constant(seed, tf.int64), epoch])
             records = self.train.records(order).take(used)
 
@@ -200,12 +155,11 @@ def load(name, data_dir=None, image_size=None, default_size=224, download=False)
         FileNotFoundError: the data is not there; the message says how to get it.
     """
     if name == "digits":
-        splits, class_names = _digits()
-        decode = None
+        splits, class_names, decode = sources.digits()
     elif name == "image_folder":
-        splits, class_names, decode = _image_folder(data_dir)
+        splits, class_names, decode = sources.image_folder(data_dir)
     else:
-        splits, class_names, decode = _tfds(name, data_dir, download)
+        splits, class_names, decode = sources.tfds(name, data_dir, download)
     splits = _hold_out(splits)
     train = splits["train"]
     stored = train.payloads.shape[1:] if decode is None else None
@@ -260,163 +214,3 @@ def _hold_out(splits):
             splits[name] = train.take(np.sort(order[:held]))
             splits["train"] = train.take(np.sort(order[held:]))
     return splits
-
-
-def _digits():
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    # Stored as 0 to 16.
-    images = np.round(digits.images[..., None] * (255 / 16)).astype(np.uint8)
-    everything = Indexed(images, digits.target.astype(np.int64))
-    return {"train": everything}, [str(name) for name in digits.target_names]
-
-
-def _decode_bytes(encoded):
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    return tf.ensure_shape(image, (None, None, 3))
-
-
-def _decode_path(path):
-    return _decode_bytes(tf.io.read_file(path))
-
-
-def _listing(data_dir):
-    """(relative paths, whether each is a folder, path -> payload, decode) of a folder or zip."""
-    if data_dir is None:
-        raise ValueError("image_folder needs --data_dir: a folder, or a zip file of one.")
-    root = pathlib.Path(data_dir)
-    if zipfile.is_zipfile(root):
-        archive = zipfile.ZipFile(root)
-        folders = {name: name.endswith("/") for name in archive.namelist()}
-        return folders, archive.read, _decode_bytes
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"{root} is neither a folder nor a zip file; image_folder takes a folder of images "
-            "per class."
-        )
-    folders = {str(p.relative_to(root)): p.is_dir() for p in sorted(root.rglob("*"))}
-    return folders, lambda name: str(root / name), _decode_path
-
-
-def _image_folder(data_dir):
-    listing, payload, decode = _listing(data_dir)
-    found, classes = {}, set()
-    for name, is_folder in sorted(listing.items()):
-        parts = pathlib.PurePosixPath(name).parts
-        if is_folder:
-            continue
-        if pathlib.PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES or len(parts) < 2:
-            continue
-        split = _SPLIT_FOLDERS.get(parts[-3], "train") if len(parts) > 2 else "train"
-        found.setdefault(split, []).append((name, parts[-2]))
-        classes.add(parts[-2])
-    if "train" not in found:
-        raise ValueError(
-            f"{data_dir} holds no training images ({', '.join(IMAGE_SUFFIXES)}); image_folder "
-            "takes a folder of them per class."
-        )
-    _refuse_empty_classes(data_dir, listing, found, classes)
-    if "test" not in found and "validation" in found:
-        # One part apart from train is the test; validation then comes out of train.
-        found["test"] = found.pop("validation")
-    class_names = sorted(classes)
-    splits = {}
-    for split, entries in found.items():
-        payloads = [payload(name) for name, _ in entries]
-        _refuse_broken_images(data_dir, entries, payloads, decode)
-        labels = np.array([class_names.index(label) for _, label in entries], np.int64)
-        splits[split] = Indexed(np.array(payloads, object), labels)
-    return splits, class_names, decode
-
-
-def _refuse_empty_classes(data_dir, listing, found, classes):
-    for name, is_folder in listing.items():
-        path = pathlib.PurePosixPath(name)
-        has_entries = any(other.startswith(f"{path}/") and other != name for other in listing)
-        if is_folder and not has_entries and path.name not in _SPLIT_FOLDERS:
-            raise ValueError(f"Class folder {path} in {data_dir} is empty.")
-    for split, entries in found.items():
-        missing = classes - {label for _, label in entries}
-        if missing:
-            raise ValueError(
-                f"{data_dir} has no image of class {min(missing)} in its {split} part: an empty "
-                "class folder."
-            )
-
-
-def _refuse_broken_images(data_dir, entries, payloads, decode):
-    def broken(i):
-        try:
-            decode(payloads[i])
-        except tf.errors.OpError:
-            return entries[i][0]
-        return None
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        names = [name for name in pool.map(broken, range(len(entries))) if name]
-    if names:
-        raise ValueError(
-            f"Cannot decode {names[0]} in {data_dir}: truncated, or no image "
-            f"({len(names)} such of {len(entries)})."
-        )
-
-
-def _tfds(name, data_dir, download):
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except tfds.core.DatasetNotFoundError:
-        close = difflib.get_close_matches(name, tfds.list_builders(), n=3)
-        hint = f" (TFDS has {', '.join(close)})" if close else ""
-        raise ValueError(
-            f"Unknown data set {name!r}{hint}: digits, image_folder, or the name of an image "
-            "classification set of TensorFlow Datasets, like cifar10."
-        ) from None
-    if not builder.is_prepared():
-        if not download:
-            raise FileNotFoundError(
-                f"{name} is not prepared in {builder.data_dir}: point --data_dir at a folder "
-                "that has it, or add --download."
-            )
-        builder.download_and_prepare()
-    features = builder.info.features
-    if not {"image", "label"} <= set(features):
-        raise ValueError(f"{name} is no image classification set: it has {', '.join(features)}.")
-    names = {"train": "train"}
-    held_apart = [s for s in ("validation", "test") if s in builder.info.splits]
-    if name.startswith("imagenet"):
-        # ImageNet's own test labels are not public: the custom is to test on validation.
-        held_apart = ["validation"]
-    if len(held_apart) == 1:
-        names["test"] = held_apart[0]
-    else:
-        names.update({split: split for split in held_apart})
-    class_names = features["label"].names
-    shape = features["image"].shape
-    images = sum(builder.info.splits[split].num_examples for split in names.values())
-    if None not in shape and images * np.prod(shape) <= IN_MEMORY_BYTES:
-        splits = {
-            split: _in_memory(builder.as_dataset(split=stored), tfds)
-            for split, stored in names.items()
-        }
-        return splits, class_names, None
-    splits = {}
-    for split, stored in names.items():
-        dataset = builder.as_dataset(split=stored, decoders={"image": tfds.decode.SkipDecoding()})
-        dataset = dataset.map(lambda example: (example["image"], example["label"]))
-        splits[split] = Streamed(dataset, builder.info.splits[stored].num_examples)
-    channels = shape[-1]
-
-    def decode(encoded):
-        image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
-        return tf.ensure_shape(image, (None, None, channels))
-
-    return splits, class_names, decode
-
-
-def _in_memory(dataset, tfds):
-    examples = list(tfds.as_numpy(dataset.batch(1000)))
-    images = np.concatenate([batch["image"] for batch in examples])
-    return Indexed(images, np.concatenate([batch["label"] for batch in examples]).astype(np.int64))

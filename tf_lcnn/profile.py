@@ -80,7 +80,8 @@ class Call:
 
     Shapes are without the batch; `output_shape` is None for a layer with weights that was not
     called. `unpadded_shape` is the input's shape before a ZeroPadding2D right in front of it;
-    `follows` is the layer whose output, used directly, is the input.
+    `follows` is the layer whose output, used directly, is the input; `uses` counts the calls,
+    and outputs of the model, that use this call's output directly.
     """
 
     layer: object
@@ -88,21 +89,28 @@ class Call:
     output_shape: tuple
     unpadded_shape: tuple
     follows: object = None
+    uses: int = 0
 
 
 def trace(model, input_shape=None):
     """Runs the model once, on zeros, and lists the calls of its layers in order."""
     calls, produced, alive = [], {}, []
 
+    def count_uses(tensors):
+        for tensor in tensors:
+            if id(tensor) in produced:
+                produced[id(tensor)].uses += 1
+
     def watch(layer):
         run = layer.call
 
         def call(*args, **kwargs):
             outputs = run(*args, **kwargs)
-            source = _first((args, kwargs))
-            result = _first(outputs)
-            if source is None or result is None:
+            sources, results = _tensors((args, kwargs)), _tensors(outputs)
+            count_uses(sources)
+            if not sources or not results:
                 return outputs
+            source, result = sources[0], results[0]
             before = produced.get(id(source))
             shape = tuple(source.shape)
             padded = before is not None and isinstance(before.layer, kl.ZeroPadding2D)
@@ -129,7 +137,7 @@ def trace(model, input_shape=None):
     try:
         for layer in watched:
             watch(layer)
-        model(inputs, training=False)
+        count_uses(_tensors(model(inputs, training=False)))
     finally:
         for layer in watched:
             if "call" in vars(layer):
@@ -156,9 +164,8 @@ def _watched(model):
     return layers + [x for x in operations if not isinstance(x, keras.Layer)]
 
 
-def _first(structure):
-    tensors = [x for x in keras.tree.flatten(structure) if hasattr(x, "shape")]
-    return tensors[0] if tensors else None
+def _tensors(structure):
+    return [x for x in keras.tree.flatten(structure) if hasattr(x, "shape")]
 
 
 def _zeros(model, input_shape):

@@ -112,7 +112,7 @@ class StopOnNaN(keras.callbacks.Callback):
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"The loss is {loss} in epoch {self._epoch + 1}, batch {batch + 1}: training "
-                "stopped. A lower learning rate may help; the last checkpoint is intact."
+                "stopped. A lower learning rate may help."
             )
 
 
@@ -183,15 +183,20 @@ def load_model(path, images=None):
     return model
 
 
-def finished_epochs(checkpoint, updates_per_epoch):
-    """The epochs that the training of a loaded checkpoint has behind it.
+def load_checkpoint(run_dir, images, updates_per_epoch):
+    """The model of an interrupted run, with its optimiser, and the epochs it has behind it.
 
     Raises:
-        ValueError: the model holds no optimiser, so it is no checkpoint of a run.
+        FileNotFoundError: there is no checkpoint.
+        ValueError: see `load_model`; or the model holds no optimiser.
     """
-    if checkpoint.optimizer is None:
-        raise ValueError(f"{checkpoint.name} was saved without its optimiser: nothing to resume.")
-    return int(checkpoint.optimizer.iterations) // updates_per_epoch
+    path = pathlib.Path(run_dir) / CHECKPOINT
+    if not path.is_file():
+        raise FileNotFoundError(f"Nothing to resume: no {path}.")
+    model = load_model(path, images)
+    if model.optimizer is None:
+        raise ValueError(f"{path} was saved without its optimiser: nothing to resume.")
+    return model, int(model.optimizer.iterations) // updates_per_epoch
 
 
 def write_flags(run_dir, used):
@@ -202,20 +207,15 @@ def write_flags(run_dir, used):
     (pathlib.Path(run_dir) / USED_FLAGS).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def prepare_run_dir(run_dir, overwrite=False, resume=False):
-    """Makes the directory of a run, or clears or keeps what an earlier run left there.
+def prepare_run_dir(run_dir, overwrite=False):
+    """Makes the directory of a run, or clears what an earlier run left there.
 
     Only the files that a run writes are ever removed, and only with `overwrite`.
 
     Raises:
-        FileExistsError: there are files, and neither overwrite nor resume was asked for.
-        FileNotFoundError: resume, but there is no checkpoint.
+        FileExistsError: there are files, and overwrite was not asked for.
     """
     run_dir = pathlib.Path(run_dir)
-    if resume:
-        if not (run_dir / CHECKPOINT).is_file():
-            raise FileNotFoundError(f"Nothing to resume: no {run_dir / CHECKPOINT}.")
-        return
     if run_dir.exists() and any(run_dir.iterdir()):
         if not overwrite:
             raise FileExistsError(

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_lcnn.layers import lookup_layers
+from tf_lcnn.layers import lookup_layers, sublayers
 from tf_lcnn.lite.runtime import Interpreter
 
 # Of the largest logit; float32 rounding in other orders gives about 1e-6.
@@ -46,6 +46,22 @@ class Proof:
         )
 
 
+def in_float32(model):
+    """The model itself, or a copy that computes in float32 if it was made for mixed precision."""
+    if all(layer.compute_dtype == "float32" for layer in sublayers(model)):
+        return model
+
+    def clone(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras.Layer):
+            config["dtype"] = "float32"
+        return type(layer).from_config(config)
+
+    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def convert(model):
     """The bytes of a float32 .tflite for batch 1, of builtin ops only.
 
@@ -53,7 +69,8 @@ def convert(model):
         model: a built Keras model with one input of known shape, on the TensorFlow backend.
 
     Raises:
-        ValueError: another backend, several inputs, or an input shape that is not fixed.
+        ValueError: another backend, several inputs, an input shape that is not fixed, or a
+            layer that LiteRT's builtin ops cannot express.
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
@@ -75,7 +92,12 @@ def convert(model):
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], holder)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
-    return converter.convert()
+    try:
+        return converter.convert()
+    except Exception as error:
+        # The converter's own kind of error is not part of TensorFlow's public API.
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{model.name} does not convert to builtin ops: {reason}") from error
 
 
 @contextlib.contextmanager
@@ -122,7 +144,7 @@ def compare(model, path, batches):
 
 
 def export(model, path, batches):
-    """Writes a .tflite and proves that it computes what the model computes.
+    """Writes a .tflite and proves that it computes what the model computes, in float32.
 
     Args:
         model: see `convert`.
@@ -138,6 +160,7 @@ def export(model, path, batches):
         ValueError: see `convert`.
     """
     path = pathlib.Path(path)
+    model = in_float32(model)
     candidate = path.with_suffix(".rejected.tflite")
     candidate.write_bytes(convert(model))
     proof = compare(model, candidate, batches)
