@@ -219,8 +219,8 @@ def main(arguments):
     print_test(model.evaluate(test, verbose=0, return_dict=True))
     if FLAGS.export:
         path = run_dir / "model.tflite"
-        proof = export.export(model, path, test)
-        print(f"Saved {path}, {path.stat().st_size:,} bytes. {proof}")
+        report = export.export(model, path, test, images=images)
+        print(f"Saved {path}, {report.bytes:,} bytes. {report.proof}")
 
 
 def print_test(results):

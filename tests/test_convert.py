@@ -422,7 +422,7 @@ def test_keras_applications_become_lcnns(name, size):
         expected = type(layer)
         if expected is layers.Conv2D and layer.groups == 1:
             expected = (
-                LookupConv2D if 16 < layer.filters * math.prod(layer.kernel_size) else expected
+                LookupConv2D if layer.filters * math.prod(layer.kernel_size) > 16 else expected
             )
         elif expected is layers.Dense and layer.units > 16:
             expected = LookupDense

@@ -1,5 +1,6 @@
 """Data: splits that never touch, batches that a seed repeats, and errors that name the culprit."""
 
+import itertools
 import pathlib
 import re
 import shutil
@@ -103,8 +104,8 @@ def test_digits_splits_share_no_image_and_are_everything(digits):
     keys = [[image.tobytes() for image, _ in images_of(digits, split)] for split in SPLITS]
     stored = np.round(load_digits().images * 255 / 16).astype(np.uint8)
     assert [len(part) for part in keys] == [1294, 144, 359]
-    assert sorted(sum(keys, [])) == sorted(image.tobytes() for image in stored)
-    assert len(set(sum(keys, []))) == 1797
+    assert sorted(itertools.chain(*keys)) == sorted(image.tobytes() for image in stored)
+    assert len(set(itertools.chain(*keys))) == 1797
 
 
 def test_digits_keep_their_labels(digits):
@@ -123,7 +124,7 @@ def test_folder_splits_share_no_image_and_are_everything(tmp_path):
     names = [[path for _, path, _ in getattr(images, split).records()] for split in SPLITS]
     names = [[bytes(path.numpy()).decode() for path in part] for part in names]
     assert [len(part) for part in names] == [29, 3, 8]
-    assert sorted(sum(names, [])) == sorted(str(path) for path in root.rglob("*.png"))
+    assert sorted(itertools.chain(*names)) == sorted(str(path) for path in root.rglob("*.png"))
 
 
 def test_splits_are_the_same_on_every_load(tmp_path, digits):
@@ -451,7 +452,7 @@ def stream():
 
 @pytest.fixture(scope="module")
 def streamed_set(stream):
-    images, split = stream
+    _, split = stream
 
     def decode(encoded):
         return tf.ensure_shape(tf.io.decode_png(encoded, channels=3), (None, None, 3))

@@ -8,6 +8,8 @@ from ai_edge_litert import schema_py_generated as schema
 from tf_lcnn import LookupConv2D, LookupDense, models, profile
 from tf_lcnn.callbacks import project
 from tf_lcnn.lite import export
+from tf_lcnn.lite.lowering import LOWERINGS
+from tf_lcnn.lite.plan import plan
 from tf_lcnn.lite.runtime import Interpreter
 
 pytestmark = pytest.mark.skipif(
@@ -62,15 +64,17 @@ def parsed(path):
 
 
 def test_the_file_computes_what_the_model_computes(resnet, tmp_path):
-    proof = export.export(resnet, tmp_path / "model.tflite", batches(resnet))
+    proof = export.export(resnet, tmp_path / "model.tflite", batches(resnet)).proof
     assert proof.relative_difference <= 1e-5
     assert proof.keras_accuracy == proof.tflite_accuracy
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.tflite"]
 
 
-def test_odd_shapes_and_every_argument_leave_exactly(tmp_path):
+@pytest.mark.parametrize("way", ["auto", *LOWERINGS])
+def test_odd_shapes_and_every_argument_leave_exactly(way, tmp_path):
     model = settle(odd())
-    proof = export.export(model, tmp_path / "model.tflite", batches(model))
+    plans = plan(model, way)
+    proof = export.export(model, tmp_path / "model.tflite", batches(model), plans).proof
     assert proof.relative_difference <= 1e-5
 
 
@@ -80,21 +84,24 @@ def test_training_settings_are_untouched_by_export(resnet, tmp_path):
     assert resnet.get_config() == before
 
 
-def test_the_file_has_builtin_ops_only_and_sparse_coefficients(resnet, tmp_path):
+def test_the_sparse_lowering_is_two_convolutions_with_sparse_coefficients(resnet, tmp_path):
     path = tmp_path / "model.tflite"
-    export.export(resnet, path, batches(resnet))
-    model = parsed(path)
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
-    codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    found = {names[code] for code in codes}
-    assert found == {"CONV_2D", "DENSIFY", "ADD", "MEAN", "FULLY_CONNECTED"}
-    sparse = [t for t in model.subgraphs[0].tensors if t.sparsity is not None]
-    assert len(sparse) == 18
+    report = export.export(resnet, path, batches(resnet), plan(resnet, "sparse"))
+    # 18 lookup layers, 3 plain convolutions, 9 sums of a block and its shortcut.
+    assert report.operators == {
+        "CONV_2D": 2 * 18 + 3,
+        "DENSIFY": 18,
+        "ADD": 9,
+        "MEAN": 1,
+        "FULLY_CONNECTED": 1,
+    }
+    tensors = parsed(path).subgraphs[0].tensors
+    assert sum(tensor.sparsity is not None for tensor in tensors) == 18
 
 
 def test_the_bytes_of_the_profile_are_those_of_the_file(resnet, tmp_path):
     path = tmp_path / "model.tflite"
-    export.export(resnet, path, batches(resnet))
+    export.export(resnet, path, batches(resnet), plan(resnet, "sparse"))
     model = parsed(path)
     stored = 0
     for tensor in model.subgraphs[0].tensors:
@@ -116,7 +123,7 @@ def test_a_corrupted_weight_is_caught_and_nothing_is_lost(resnet, tmp_path, monk
     path.write_text("an older file")
     right = export.convert(resnet)
 
-    def corrupted(model):
+    def corrupted(model, plans):
         broken = schema.ModelT.InitFromObj(schema.Model.GetRootAs(right, 0))
         largest = max((b.data for b in broken.buffers if b.data is not None), key=len)
         start = right.find(bytes(largest))

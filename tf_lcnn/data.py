@@ -49,6 +49,14 @@ class DataSet:
     test: Indexed | Streamed
     decode: callable
 
+    @property
+    def short_side(self):
+        """The short side to which an image is resized before its crop; None: it fits as it is.
+
+        ImageNet has 256 for a crop of 224; other sizes have the same ratio.
+        """
+        return None if self.fixed_size else round(max(self.image_shape[:2]) * 256 / 224)
+
     def batches_per_epoch(self, batch_size):
         """Full batches in the training split: an epoch leaves the remainder out."""
         if batch_size < 1:
@@ -112,7 +120,7 @@ class DataSet:
             pad = ((height // 8,) * 2, (width // 8,) * 2, (0, 0))
             image = tf.pad(self._normalise(image), pad)
         else:
-            image = self._normalise(self._short_side(image))
+            image = self._normalise(self._resize(image))
         image = tf.image.stateless_random_crop(image, self.image_shape, seed)
         if self.mirror:
             image = tf.image.stateless_random_flip_left_right(image, seed + 1)
@@ -120,16 +128,14 @@ class DataSet:
 
     def _central(self, image):
         if not self.fixed_size:
-            image = self._short_side(image)
+            image = self._resize(image)
             top, left = ((tf.shape(image)[i] - self.image_shape[i]) // 2 for i in (0, 1))
             image = image[top : top + self.image_shape[0], left : left + self.image_shape[1]]
         return tf.ensure_shape(self._normalise(image), self.image_shape)
 
-    def _short_side(self, image):
-        # ImageNet: short side 256 for a crop of 224; the same ratio for other sizes.
-        target = max(self.image_shape[:2]) * 256 / 224
+    def _resize(self, image):
         size = tf.cast(tf.shape(image)[:2], tf.float64)
-        size = tf.cast(tf.round(size * (target / tf.reduce_min(size))), tf.int32)
+        size = tf.cast(tf.round(size * (self.short_side / tf.reduce_min(size))), tf.int32)
         return tf.image.resize(image, size, antialias=True)
 
     def _normalise(self, image):

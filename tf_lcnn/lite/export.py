@@ -1,20 +1,21 @@
-"""A trained model -> .tflite, and the proof that the two compute the same.
+"""A trained model -> .tflite, its report, and the proof that the two compute the same."""
 
-A lookup layer leaves as stock ops: CONV_2D 1x1 with D, then CONV_2D with P, stored sparse and
-unpacked once by DENSIFY when the file is loaded.
-"""
-
-import contextlib
+import collections
 import dataclasses
+import json
 import os
 import pathlib
 
 import keras
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 
-from tf_lcnn.layers import lookup_layers, sublayers
+from tf_lcnn.layers import sublayers
+from tf_lcnn.lite import lowering, metadata
+from tf_lcnn.lite.plan import lowered, plan
 from tf_lcnn.lite.runtime import Interpreter
+from tf_lcnn.profile import profile
 
 # Of the largest logit; float32 rounding in other orders gives about 1e-6.
 TOLERANCE = 1e-4
@@ -46,6 +47,75 @@ class Proof:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What was exported.
+
+    Attributes:
+        path: the file.
+        plans: a LayerPlan per lookup layer.
+        operators: LiteRT operator -> how many the file has.
+        bytes: size of the file.
+        proof: the Proof.
+    """
+
+    path: pathlib.Path
+    plans: tuple
+    operators: dict
+    bytes: int
+    proof: Proof
+
+    def as_dict(self):
+        """Everything in plain Python types, as in the JSON file."""
+        return {
+            "path": str(self.path),
+            "bytes": self.bytes,
+            "operators": self.operators,
+            "proof": dataclasses.asdict(self.proof),
+            "layers": [
+                {
+                    "name": each.layer.name,
+                    "lowering": each.lowering,
+                    "k": each.layer.k,
+                    "rows_dropped": each.layer.rows_dropped,
+                    "max_s": each.layer.lookups,
+                    "batch_normalisation": each.folded,
+                    "predicted_ms": {way: 1e3 * t for way, t in each.seconds.items()},
+                    "bytes": each.bytes,
+                }
+                for each in self.plans
+            ],
+        }
+
+    def write_json(self, path):
+        """Writes the report as JSON, beside its place first, then renamed into it."""
+        _write(pathlib.Path(path), (json.dumps(self.as_dict(), indent=2) + "\n").encode())
+
+    def __str__(self):
+        lines = []
+        for each in self.plans:
+            ways = ", ".join(
+                f"{way} {1e3 * each.seconds[way]:.3f} ms {each.bytes[way]:,} bytes"
+                for way in lowering.LOWERINGS
+            )
+            lines.append(
+                f"{each.layer.name}: {each.lowering}, k {each.layer.k}, s <= {each.layer.lookups}"
+                f" (predicted: {ways})"
+            )
+        if not self.plans:
+            lines.append("No lookup layers: the model leaves as it is.")
+        operators = ", ".join(f"{name} {count}" for name, count in sorted(self.operators.items()))
+        lines += [f"Operators, all builtin: {operators}", f"{self.path}: {self.bytes:,} bytes"]
+        smallest = sum(min(each.bytes.values()) for each in self.plans)
+        taken = sum(each.bytes[each.lowering] for each in self.plans)
+        if taken > 1.1 * smallest:
+            lines.append(
+                f"The lookup layers take {taken:,} bytes for speed; the smallest lowerings would "
+                f"take {smallest:,}: optimise for size."
+            )
+        return "\n".join([*lines, str(self.proof)])
+
+
 def in_float32(model):
     """The model itself, or a copy that computes in float32 if it was made for mixed precision."""
     if all(layer.compute_dtype == "float32" for layer in sublayers(model)):
@@ -62,28 +132,21 @@ def in_float32(model):
     return copy
 
 
-def convert(model):
+def convert(model, plans=None):
     """The bytes of a float32 .tflite for batch 1, of builtin ops only.
 
     Args:
         model: a built Keras model with one input of known shape, on the TensorFlow backend.
+        plans: see `plan`; None plans by the default costs.
 
     Raises:
         ValueError: another backend, several inputs, an input shape that is not fixed, or a
             layer that LiteRT's builtin ops cannot express.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            f"Export needs the TensorFlow backend, this is {keras.backend.backend()}: load the "
-            "saved model with KERAS_BACKEND=tensorflow."
-        )
-    if len(model.inputs) != 1 or None in model.inputs[0].shape[1:]:
-        raise ValueError(
-            f"Export needs one input of fixed shape; {model.name} has "
-            f"{[x.shape for x in model.inputs]}."
-        )
+    _refuse(model)
+    plans = plan(model) if plans is None else plans
     spec = tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32, name="image")
-    with _in_stages(model):
+    with lowered(model, plans):
         function = tf.function(lambda image: model(image, training=False), input_signature=[spec])
         concrete = function.get_concrete_function()
     # The converter freezes the variables that it finds in a tf.Module; a Keras model is none.
@@ -100,18 +163,35 @@ def convert(model):
         raise ValueError(f"{model.name} does not convert to builtin ops: {reason}") from error
 
 
-@contextlib.contextmanager
-def _in_stages(model):
-    """Traces the lookup layers as their two stages, whatever training prefers."""
-    layers = lookup_layers(model)
-    paths = [layer.forward for layer in layers]
-    try:
-        for layer in layers:
-            layer.forward = "stages"
-        yield
-    finally:
-        for layer, path in zip(layers, paths, strict=True):
-            layer.forward = path
+def _refuse(model):
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"Export needs the TensorFlow backend, this is {keras.backend.backend()}: load the "
+            "saved model with KERAS_BACKEND=tensorflow."
+        )
+    shapes = [tuple(x.shape) for x in getattr(model, "inputs", None) or ()]
+    if len(shapes) != 1 or None in shapes[0][1:]:
+        raise ValueError(
+            f"Export needs a built model with one input of fixed shape; the inputs of {model.name} "
+            f"are {shapes}."
+        )
+
+
+def operators(content):
+    """LiteRT operator -> how many of them the bytes of a .tflite hold.
+
+    Raises:
+        ProofError: an operator is not builtin; a phone's runtime would not have it.
+    """
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items()}
+    # Old codes have a field of their own.
+    codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
+    custom = [c.customCode.decode() for c in model.operatorCodes if c.customCode]
+    if custom:
+        raise ProofError(f"The file has operators that are not builtin: {', '.join(custom)}.")
+    found = [op.opcodeIndex for graph in model.subgraphs for op in graph.operators]
+    return dict(collections.Counter(names[codes[index]] for index in found))
 
 
 def compare(model, path, batches):
@@ -143,7 +223,7 @@ def compare(model, path, batches):
     )
 
 
-def export(model, path, batches):
+def export(model, path, batches, plans=None, images=None):
     """Writes a .tflite and proves that it computes what the model computes, in float32.
 
     Args:
@@ -151,18 +231,27 @@ def export(model, path, batches):
         path: the file to write; a file that fails the proof is left beside it, under the
             name *.rejected.tflite, and `path` is not touched.
         batches: iterable of (images, labels) to compare on.
+        plans: see `convert`.
+        images: a `data.DataSet`; its labels and normalisation become the file's metadata.
 
     Returns:
-        Proof.
+        Report.
 
     Raises:
-        ProofError: the logits differ by more than `TOLERANCE`, or are not finite.
+        ProofError: the logits differ by more than `TOLERANCE`, or are not finite, or an
+            operator is not builtin.
         ValueError: see `convert`.
     """
     path = pathlib.Path(path)
+    _refuse(model)
     model = in_float32(model)
+    plans = plan(model) if plans is None else plans
+    content = convert(model, plans)
+    found = operators(content)
+    if images is not None:
+        content = metadata.append(content, metadata.describe(model, images, profile(model)))
     candidate = path.with_suffix(".rejected.tflite")
-    candidate.write_bytes(convert(model))
+    _write(candidate, content)
     proof = compare(model, candidate, batches)
     # Written so that NaN fails too.
     if not proof.relative_difference <= TOLERANCE:
@@ -171,4 +260,14 @@ def export(model, path, batches):
             f"{TOLERANCE:.0e} relative is allowed."
         )
     os.replace(candidate, path)
-    return proof
+    return Report(path, tuple(plans), found, len(content), proof)
+
+
+def _write(path, content):
+    beside = path.with_name(f"partial-{path.name}")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    finally:
+        # A full disk leaves half a file.
+        beside.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Runs a .tflite file."""
+"""Runs and times a .tflite file."""
 
 import numpy as np
 from ai_edge_litert import interpreter as litert
@@ -7,22 +7,69 @@ from ai_edge_litert import interpreter as litert
 class Interpreter:
     """A .tflite file with one input and one output, ready to run.
 
+    Float images and outputs go in and out of an int8 file too: it is quantised and back here.
+
     Args:
         path: the file.
         threads: how many threads LiteRT may use.
+        content: the bytes of a file, in place of a path.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        ValueError: LiteRT cannot load it, or it has several inputs or outputs.
     """
 
-    def __init__(self, path, threads=1):
-        self._interpreter = litert.Interpreter(model_path=str(path), num_threads=threads)
-        self._interpreter.allocate_tensors()
-        (self._input,) = self._interpreter.get_input_details()
-        (self._output,) = self._interpreter.get_output_details()
+    def __init__(self, path=None, threads=1, content=None):
+        name = str(path) if content is None else "the model"
+        if content is None:
+            # LiteRT maps the file; read here, a missing one has a plain error.
+            with open(path, "rb") as file:
+                content = file.read()
+        try:
+            self._interpreter = litert.Interpreter(model_content=content, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"LiteRT cannot load {name}: {reason}") from None
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ValueError(
+                f"{name} has {len(inputs)} inputs and {len(outputs)} outputs: one of each works."
+            )
+        self._input, self._output = inputs[0], outputs[0]
+
+    @property
+    def input_shape(self):
+        """Shape of the input, with the batch of 1."""
+        return tuple(int(size) for size in self._input["shape"])
+
+    def run(self):
+        """Runs the model once, on what its input holds."""
+        self._interpreter.invoke()
 
     def predict(self, images):
-        """Outputs (batch, ...) for images (batch, ...), run one by one."""
+        """Float outputs (batch, ...) for float images (batch, ...), run one by one."""
         outputs = []
-        for image in np.asarray(images, self._input["dtype"]):
-            self._interpreter.set_tensor(self._input["index"], image[None])
-            self._interpreter.invoke()
-            outputs.append(self._interpreter.get_tensor(self._output["index"])[0])
+        for image in np.asarray(images):
+            self._interpreter.set_tensor(self._input["index"], _quantised(image, self._input)[None])
+            self.run()
+            found = self._interpreter.get_tensor(self._output["index"])[0]
+            outputs.append(_real(found, self._output))
         return np.stack(outputs)
+
+
+def _quantised(values, tensor):
+    scale, zero_point = tensor["quantization"]
+    if not scale:
+        return values.astype(tensor["dtype"])
+    limits = np.iinfo(tensor["dtype"])
+    rounded = np.round(values / scale) + zero_point
+    return np.clip(rounded, limits.min, limits.max).astype(tensor["dtype"])
+
+
+def _real(values, tensor):
+    scale, zero_point = tensor["quantization"]
+    if not scale:
+        return values
+    return np.float32(scale) * (values.astype(np.float32) - zero_point)

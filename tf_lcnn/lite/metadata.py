@@ -1,0 +1,78 @@
+"""What a phone app needs to know of a .tflite, in the file itself.
+
+The metadata is a ZIP archive appended to the model, as LiteRT's associated files are: the runtime
+ignores it, and any ZIP reader finds it. `labels.txt` has a class name per line, in the order of
+the outputs; `tf_lcnn.json` the rest.
+"""
+
+import importlib.metadata
+import io
+import json
+import zipfile
+
+FORMAT = 1
+LABELS = "labels.txt"
+DESCRIPTION = "tf_lcnn.json"
+# ZIP cannot tell earlier; the same model is to give the same bytes.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def describe(model, images, costs):
+    """The metadata of a model for a data set, as plain Python types.
+
+    Args:
+        model: the Keras model.
+        images: a `data.DataSet`: its labels, input and normalisation.
+        costs: the model's `ModelProfile`.
+    """
+    height, width, channels = images.image_shape
+    return {
+        "format": FORMAT,
+        "version": importlib.metadata.version("tf-lcnn"),
+        "name": model.name,
+        "labels": list(images.class_names),
+        "input": {
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "mean": list(images.mean),
+            "std": list(images.std),
+            "short_side": images.short_side,
+        },
+        "output": "logits",
+        "profile": costs.as_dict(),
+    }
+
+
+def append(content, description):
+    """The bytes of a .tflite with metadata appended.
+
+    Args:
+        content: the bytes of the model.
+        description: see `describe`.
+    """
+    file = io.BytesIO(content)
+    rest = {key: value for key, value in description.items() if key != "labels"}
+    members = {
+        LABELS: "".join(f"{label}\n" for label in description["labels"]),
+        DESCRIPTION: json.dumps(rest, indent=1),
+    }
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(zipfile.ZipInfo(name, _DATE), text, zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
+def read(path):
+    """The metadata of a .tflite file, as `describe` made it.
+
+    Raises:
+        ValueError: the file has none.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            description = json.loads(archive.read(DESCRIPTION))
+            labels = archive.read(LABELS).decode("utf-8").splitlines()
+    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError):
+        raise ValueError(f"{path} has no metadata of tf-lcnn.") from None
+    return {**description, "labels": labels}

@@ -1,0 +1,112 @@
+"""Which way each lookup layer of a model leaves, and the model as it leaves."""
+
+import contextlib
+import dataclasses
+
+import keras
+
+from tf_lcnn.layers import lookup_layers, sublayers
+from tf_lcnn.lite import cost_model, lowering
+from tf_lcnn.profile import trace
+
+AUTO = "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerPlan:
+    """How one lookup layer leaves, and what each way would take.
+
+    Attributes:
+        layer: its `lowering.Constants`.
+        lowering: the way it leaves.
+        seconds: by lowering, predicted, on one thread.
+        bytes: by lowering, of its constants in the file.
+        folded: name of the batch normalisation folded into it, or None.
+    """
+
+    layer: lowering.Constants
+    lowering: str
+    seconds: dict
+    bytes: dict
+    folded: str | None
+
+
+def plan(model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT):
+    """Chooses how each lookup layer leaves.
+
+    Args:
+        model: a built Keras model with inputs of known shape.
+        way: one of `lowering.LOWERINGS` for all layers, or "auto": for each layer the one that
+            is fastest by the cost model.
+        optimise: "speed" or "size", decides between times that are predicted equal.
+        costs: a `cost_model.CostModel`.
+
+    Returns:
+        list of LayerPlan.
+
+    Raises:
+        ValueError: unknown way or optimise.
+    """
+    if way != AUTO and way not in lowering.LOWERINGS:
+        raise ValueError(f"Unknown lowering {way!r}: {', '.join((AUTO, *lowering.LOWERINGS))}.")
+    calls = trace(model)
+    lookups = {id(layer): layer for layer in lookup_layers(model)}
+    plans = []
+    for key in lookups:
+        of_layer = [call for call in calls if call.layer is lookups[key]]
+        if not of_layer:
+            # In the model, but not on the way to its outputs.
+            continue
+        normalisation = _batch_normalisation(of_layer, calls)
+        constants = lowering.constants(of_layer[0], normalisation)
+        chosen = cost_model.choose(constants, costs, optimise) if way == AUTO else way
+        plans.append(
+            LayerPlan(
+                layer=constants,
+                lowering=chosen,
+                seconds={w: costs.seconds(constants, w) for w in lowering.LOWERINGS},
+                bytes={w: cost_model.stored_bytes(constants, w) for w in lowering.LOWERINGS},
+                folded=normalisation.name if normalisation is not None else None,
+            )
+        )
+    return plans
+
+
+def _batch_normalisation(calls_of_layer, calls):
+    """The BatchNormalization that can be folded into a layer, or None."""
+    layer = calls_of_layer[0].layer
+    once = len(calls_of_layer) == 1 and calls_of_layer[0].uses == 1
+    if not once or layer.activation is not keras.activations.linear:
+        return None
+    for call in calls:
+        found = call.layer
+        if call.follows is layer and isinstance(found, keras.layers.BatchNormalization):
+            last = found.axis in (-1, len(call.input_shape))
+            if last and sum(other.layer is found for other in calls) == 1:
+                return found
+    return None
+
+
+@contextlib.contextmanager
+def lowered(model, plans):
+    """Within this context the model runs its lookup layers as planned."""
+    by_name = {plan.layer.name: plan for plan in plans}
+    folded = {plan.folded for plan in plans}
+    changed = []
+    try:
+        for layer in sublayers(model):
+            if layer.name in by_name:
+                layer.call = _call(by_name[layer.name])
+            elif layer.name in folded:
+                layer.call = lambda x, **_: x
+            else:
+                continue
+            changed.append(layer)
+        yield
+    finally:
+        for layer in changed:
+            del layer.call
+
+
+def _call(plan):
+    return lambda x, **_: lowering.apply(plan.layer, x, plan.lowering)
