@@ -69,6 +69,7 @@ def dense():
 @pytest.fixture(scope="module", params=[lookup, dense])
 def exported(request, tmp_path_factory):
     """A file and its inputs."""
+    keras.utils.set_random_seed(0)
     model = request.param()
     folder = tmp_path_factory.mktemp("arm64")
     path, inputs = folder / "model.tflite", folder / "inputs.npy"
@@ -84,7 +85,7 @@ def test_arm64_computes_what_this_machine_computes(exported, tmp_path):
     assert answer.returncode == 0, answer.stderr
     there = np.load(tmp_path / "outputs")
     assert there.shape == here.shape and there.dtype == here.dtype
-    # Sums are taken in another order there: 3e-7 was seen.
+    # Sums are taken in another order there: up to 4e-7 was seen.
     assert np.abs(there - here).max() <= 2e-6 * np.abs(here).max()
 
 

@@ -123,7 +123,7 @@ def test_a_corrupted_weight_is_caught_and_nothing_is_lost(resnet, tmp_path, monk
     path.write_text("an older file")
     right = export.convert(resnet)
 
-    def corrupted(model, plans):
+    def corrupted(*_):
         broken = schema.ModelT.InitFromObj(schema.Model.GetRootAs(right, 0))
         largest = max((b.data for b in broken.buffers if b.data is not None), key=len)
         start = right.find(bytes(largest))

@@ -6,6 +6,8 @@ from tf_lcnn.layers import LookupConv2D, LookupDense
 from tf_lcnn.profile import profile
 from tf_lcnn.sparsity import LookupL1
 
+__version__ = "0.1.0"
+
 __all__ = [
     "LayerProfile",
     "LookupConv2D",

@@ -174,13 +174,18 @@ def load_model(path, images=None):
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
     if images is not None:
-        shapes = (*images.image_shape, len(images.class_names))
-        if (*model.input_shape[1:], model.output_shape[-1]) != shapes:
-            raise ValueError(
-                f"{path} takes images {model.input_shape[1:]} of {model.output_shape[-1]} classes, "
-                f"but {images.name} has {images.image_shape} and {len(images.class_names)}."
-            )
+        refuse_mismatch(model, images, path)
     return model
+
+
+def refuse_mismatch(model, images, name):
+    """Raises ValueError unless input and classes of a model are those of a `data.DataSet`."""
+    shapes = (*images.image_shape, len(images.class_names))
+    if (*model.input_shape[1:], model.output_shape[-1]) != shapes:
+        raise ValueError(
+            f"{name} takes images {model.input_shape[1:]} of {model.output_shape[-1]} classes, "
+            f"but {images.name} has {images.image_shape} and {len(images.class_names)}."
+        )
 
 
 def load_checkpoint(run_dir, images, updates_per_epoch):

@@ -12,6 +12,7 @@ import tensorflow as tf
 from scipy.optimize import nnls
 
 from tf_lcnn.lite import lowering
+from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.runtime import Interpreter
 from tf_lcnn.profile import sparse_bytes
 
@@ -73,7 +74,9 @@ def stored_bytes(layer, way, weight_bytes=4):
         return weight_bytes * kh * kw * m * n + bias
     first = weight_bytes * m * k
     if way == "sparse":
-        return first + sparse_bytes((kh, kw, k, n), np.count_nonzero(layer.coefficients)) + bias
+        return (
+            first + sparse_bytes((kh, kw, k, n), int(np.count_nonzero(layer.coefficients))) + bias
+        )
     # Indices of a gather are 32-bit integers.
     return first + kh * kw * n * layer.lookups * (4 + weight_bytes) + bias
 
@@ -148,10 +151,7 @@ def calibrate(path=None):
 
 
 def _compiled(function, shape):
-    spec = tf.TensorSpec((1, *shape), tf.float32)
-    concrete = tf.function(lambda image: function(image)).get_concrete_function(spec)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
-    return Interpreter(content=converter.convert())
+    return Interpreter(content=to_tflite(function, (1, *shape)))
 
 
 def _median_seconds(models):

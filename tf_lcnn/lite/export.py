@@ -8,17 +8,22 @@ import pathlib
 
 import keras
 import numpy as np
-import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 from tf_lcnn.layers import sublayers
 from tf_lcnn.lite import lowering, metadata
+from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.plan import lowered, plan
-from tf_lcnn.lite.runtime import Interpreter
+from tf_lcnn.lite.quantise import equalise, layer_signal_to_noise, signal_to_noise
+from tf_lcnn.lite.runtime import Interpreter, parse
 from tf_lcnn.profile import profile
 
 # Of the largest logit; float32 rounding in other orders gives about 1e-6.
 TOLERANCE = 1e-4
+
+# What a quantised file has to keep: dB of signal to noise of the logits, and accuracy.
+MINIMUM_DECIBELS = {"float16": 40.0, "dynamic": 10.0, "int8": 10.0}
+MAXIMUM_ACCURACY_LOSS = 0.02
 
 
 class ProofError(Exception):
@@ -30,20 +35,30 @@ class Proof:
     """A .tflite file beside its Keras model, on the same examples.
 
     `largest_difference` is absolute, of the logits; `relative_difference` is that over the
-    largest absolute logit of the Keras model. Accuracies are from 0 to 1.
+    largest absolute logit of the Keras model; `decibels` is the logits' ratio of signal to
+    noise. Accuracies are from 0 to 1.
     """
 
     examples: int
     largest_difference: float
     relative_difference: float
+    decibels: float
     keras_accuracy: float
     tflite_accuracy: float
+
+    def holds(self, quantize=None):
+        """Whether the file is good enough for its quantisation. NaN is not."""
+        if quantize is None:
+            return self.relative_difference <= TOLERANCE
+        loss = self.keras_accuracy - self.tflite_accuracy
+        return self.decibels >= MINIMUM_DECIBELS[quantize] and loss <= MAXIMUM_ACCURACY_LOSS
 
     def __str__(self):
         return (
             f"{self.examples} examples: largest difference of the logits "
-            f"{self.largest_difference:.2e} ({self.relative_difference:.1e} relative), accuracy "
-            f"{self.keras_accuracy:.2%} in Keras, {self.tflite_accuracy:.2%} in LiteRT"
+            f"{self.largest_difference:.2e} ({self.relative_difference:.1e} relative, "
+            f"{self.decibels:.1f} dB), accuracy {self.keras_accuracy:.2%} in Keras, "
+            f"{self.tflite_accuracy:.2%} in LiteRT"
         )
 
 
@@ -57,6 +72,7 @@ class Report:
         operators: LiteRT operator -> how many the file has.
         bytes: size of the file.
         proof: the Proof.
+        layer_decibels: for int8, signal to noise of each lookup layer alone, in dB.
     """
 
     path: pathlib.Path
@@ -64,6 +80,7 @@ class Report:
     operators: dict
     bytes: int
     proof: Proof
+    layer_decibels: dict
 
     def as_dict(self):
         """Everything in plain Python types, as in the JSON file."""
@@ -82,6 +99,7 @@ class Report:
                     "batch_normalisation": each.folded,
                     "predicted_ms": {way: 1e3 * t for way, t in each.seconds.items()},
                     "bytes": each.bytes,
+                    "decibels": self.layer_decibels.get(each.layer.name),
                 }
                 for each in self.plans
             ],
@@ -102,6 +120,9 @@ class Report:
                 f"{each.layer.name}: {each.lowering}, k {each.layer.k}, s <= {each.layer.lookups}"
                 f" (predicted: {ways})"
             )
+        if self.layer_decibels:
+            name = min(self.layer_decibels, key=self.layer_decibels.get)
+            lines.append(f"int8 costs most in {name}: {self.layer_decibels[name]:.1f} dB alone.")
         if not self.plans:
             lines.append("No lookup layers: the model leaves as it is.")
         operators = ", ".join(f"{name} {count}" for name, count in sorted(self.operators.items()))
@@ -132,35 +153,26 @@ def in_float32(model):
     return copy
 
 
-def convert(model, plans=None):
-    """The bytes of a float32 .tflite for batch 1, of builtin ops only.
+def convert(model, plans=None, quantize=None, examples=None, io="float32"):
+    """The bytes of a .tflite for batch 1, of builtin ops only.
 
     Args:
         model: a built Keras model with one input of known shape, on the TensorFlow backend.
         plans: see `plan`; None plans by the default costs.
+        quantize, examples, io: see `converter.to_tflite`.
 
     Raises:
-        ValueError: another backend, several inputs, an input shape that is not fixed, or a
-            layer that LiteRT's builtin ops cannot express.
+        ValueError: another backend, several inputs, an input shape that is not fixed, or what
+            `to_tflite` refuses.
     """
     _refuse(model)
     plans = plan(model) if plans is None else plans
-    spec = tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32, name="image")
+    shape = (1, *model.inputs[0].shape[1:])
+    variables = [variable.value for variable in model.variables]
     with lowered(model, plans):
-        function = tf.function(lambda image: model(image, training=False), input_signature=[spec])
-        concrete = function.get_concrete_function()
-    # The converter freezes the variables that it finds in a tf.Module; a Keras model is none.
-    holder = tf.Module()
-    holder.variables_of_model = [variable.value for variable in model.variables]
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], holder)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
-    try:
-        return converter.convert()
-    except Exception as error:
-        # The converter's own kind of error is not part of TensorFlow's public API.
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{model.name} does not convert to builtin ops: {reason}") from error
+        return to_tflite(
+            lambda image: model(image, training=False), shape, variables, quantize, examples, io
+        )
 
 
 def _refuse(model):
@@ -183,7 +195,7 @@ def operators(content):
     Raises:
         ProofError: an operator is not builtin; a phone's runtime would not have it.
     """
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model = parse(content)
     names = {code: name for name, code in vars(schema.BuiltinOperator).items()}
     # Old codes have a field of their own.
     codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
@@ -218,13 +230,14 @@ def compare(model, path, batches):
         examples=len(labels),
         largest_difference=difference,
         relative_difference=difference / float(np.abs(expected).max()),
+        decibels=signal_to_noise(expected, found),
         keras_accuracy=float((expected.argmax(axis=-1) == labels).mean()),
         tflite_accuracy=float((found.argmax(axis=-1) == labels).mean()),
     )
 
 
-def export(model, path, batches, plans=None, images=None):
-    """Writes a .tflite and proves that it computes what the model computes, in float32.
+def export(model, path, batches, plans=None, images=None, quantize=None, examples=None, io=None):
+    """Writes a .tflite and proves that it computes what the model computes in float32.
 
     Args:
         model: see `convert`.
@@ -233,34 +246,43 @@ def export(model, path, batches, plans=None, images=None):
         batches: iterable of (images, labels) to compare on.
         plans: see `convert`.
         images: a `data.DataSet`; its labels and normalisation become the file's metadata.
+        quantize, examples, io: see `converter.to_tflite`. For int8 the ranges of S are
+            equalised on the examples first.
 
     Returns:
         Report.
 
     Raises:
-        ProofError: the logits differ by more than `TOLERANCE`, or are not finite, or an
-            operator is not builtin.
+        ProofError: the logits differ by more than `TOLERANCE`, or a quantised file keeps less
+            than `MINIMUM_DECIBELS` or loses more than `MAXIMUM_ACCURACY_LOSS`; or an operator
+            is not builtin.
         ValueError: see `convert`.
     """
     path = pathlib.Path(path)
     _refuse(model)
     model = in_float32(model)
     plans = plan(model) if plans is None else plans
-    content = convert(model, plans)
+    layer_decibels = {}
+    if quantize == "int8" and examples is not None and len(examples):
+        plans = equalise(model, plans, examples)
+        layer_decibels = layer_signal_to_noise(model, plans, examples)
+    content = convert(model, plans, quantize, examples, io or "float32")
     found = operators(content)
     if images is not None:
         content = metadata.append(content, metadata.describe(model, images, profile(model)))
     candidate = path.with_suffix(".rejected.tflite")
     _write(candidate, content)
     proof = compare(model, candidate, batches)
-    # Written so that NaN fails too.
-    if not proof.relative_difference <= TOLERANCE:
+    if not proof.holds(quantize):
+        worst = ""
+        if layer_decibels:
+            name = min(layer_decibels, key=layer_decibels.get)
+            worst = f"; the layer that loses most is {name}, {layer_decibels[name]:.1f} dB"
         raise ProofError(
-            f"{candidate} does not compute what {model.name} computes: {proof}; at most "
-            f"{TOLERANCE:.0e} relative is allowed."
+            f"{candidate} does not compute what {model.name} computes: {proof}{worst}."
         )
     os.replace(candidate, path)
-    return Report(path, tuple(plans), found, len(content), proof)
+    return Report(path, tuple(plans), found, len(content), proof, layer_decibels)
 
 
 def _write(path, content):

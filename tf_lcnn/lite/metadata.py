@@ -5,10 +5,11 @@ ignores it, and any ZIP reader finds it. `labels.txt` has a class name per line,
 the outputs; `tf_lcnn.json` the rest.
 """
 
-import importlib.metadata
 import io
 import json
 import zipfile
+
+import tf_lcnn
 
 FORMAT = 1
 LABELS = "labels.txt"
@@ -28,7 +29,7 @@ def describe(model, images, costs):
     height, width, channels = images.image_shape
     return {
         "format": FORMAT,
-        "version": importlib.metadata.version("tf-lcnn"),
+        "version": tf_lcnn.__version__,
         "name": model.name,
         "labels": list(images.class_names),
         "input": {

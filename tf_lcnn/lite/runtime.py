@@ -1,7 +1,26 @@
 """Runs and times a .tflite file."""
 
+import struct
+
 import numpy as np
 from ai_edge_litert import interpreter as litert
+from ai_edge_litert import schema_py_generated as schema
+
+
+def parse(content, name="the model"):
+    """The bytes of a .tflite as LiteRT's schema objects.
+
+    LiteRT itself does not check a file, and crashes on one that was cut short.
+
+    Raises:
+        ValueError: the bytes are no whole .tflite.
+    """
+    try:
+        if not schema.Model.ModelBufferHasIdentifier(content, 0):
+            raise ValueError(f"{name} is no .tflite file.")
+        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    except (struct.error, IndexError, TypeError, AttributeError, OverflowError, MemoryError):
+        raise ValueError(f"{name} is damaged, or was cut short.") from None
 
 
 class Interpreter:
@@ -16,7 +35,7 @@ class Interpreter:
 
     Raises:
         FileNotFoundError: there is no file.
-        ValueError: LiteRT cannot load it, or it has several inputs or outputs.
+        ValueError: it is damaged, LiteRT cannot load it, or it has several inputs or outputs.
     """
 
     def __init__(self, path=None, threads=1, content=None):
@@ -25,6 +44,7 @@ class Interpreter:
             # LiteRT maps the file; read here, a missing one has a plain error.
             with open(path, "rb") as file:
                 content = file.read()
+        parse(content, name)
         try:
             self._interpreter = litert.Interpreter(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()

@@ -1,0 +1,38 @@
+package com.example.lcnn
+
+import org.json.JSONArray
+import org.json.JSONObject
+
+/** What the Python side of the project expects too; see tests/test_android.py there. */
+object Vectors {
+    private val root =
+        JSONObject(Vectors::class.java.getResource("/vectors.json")!!.readText())
+
+    fun array(name: String): List<JSONObject> {
+        val array = root.getJSONArray(name)
+        return List(array.length()) { array.getJSONObject(it) }
+    }
+}
+
+fun JSONArray.doubles() = List(length()) { getDouble(it) }
+
+fun JSONArray.ints() = List(length()) { getInt(it) }
+
+fun JSONArray.strings() = List(length()) { getString(it) }
+
+fun JSONObject.inputSpec() =
+    InputSpec(
+        getInt("height"),
+        getInt("width"),
+        getInt("channels"),
+        getJSONArray("mean").doubles(),
+        getJSONArray("std").doubles(),
+        if (isNull("short_side")) null else getInt("short_side"),
+    )
+
+fun JSONObject.tensorSpec() =
+    TensorSpec(
+        TensorType.valueOf(getString("type").uppercase()),
+        getDouble("scale").toFloat(),
+        getInt("zero_point"),
+    )

@@ -1,0 +1,76 @@
+"""Exports a trained .keras file to .tflite, with a report and a proof.
+
+    python export/tflite.py --model=runs/resnet_lcnn/model.keras --dataset=digits --quantize=int8
+
+The file is compared with the Keras model on the test images of the data set; int8 measures its
+ranges on training images.
+"""
+
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from absl import app, flags
+
+from tf_lcnn import data, training
+from tf_lcnn.lite import converter, cost_model, export
+from tf_lcnn.lite.lowering import LOWERINGS
+from tf_lcnn.lite.plan import AUTO, plan
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("model", None, "The trained .keras file.", required=True)
+flags.DEFINE_string("out", None, "The .tflite to write; default: beside the model.")
+flags.DEFINE_string("report", None, "Where to write the report as JSON; default: OUT.json.")
+flags.DEFINE_string("dataset", "digits", "digits, image_folder, or a TFDS name like cifar10.")
+flags.DEFINE_string("data_dir", None, "Where the data lies; for image_folder a folder or zip.")
+flags.DEFINE_enum("lowering", AUTO, [AUTO, *LOWERINGS], "How lookup layers leave.")
+flags.DEFINE_enum("optimise", "speed", cost_model.OPTIMISE, "Decides between equal times.")
+flags.DEFINE_enum("quantize", "none", ["none", *converter.QUANTISATIONS], "Quantisation.")
+flags.DEFINE_enum("io", "float32", converter.IO_TYPES, "Type of input and output, for int8.")
+flags.DEFINE_integer("examples", 200, "Training images that int8 measures on.", lower_bound=1)
+flags.DEFINE_boolean("calibrate", False, "Measure this machine first and keep it in --costs.")
+flags.DEFINE_string("costs", None, "JSON of the cost model of a machine; default: a typical one.")
+
+
+def load_costs():
+    if FLAGS.calibrate:
+        return cost_model.calibrate(FLAGS.costs)
+    return cost_model.load(FLAGS.costs) if FLAGS.costs else cost_model.DEFAULT
+
+
+def main(arguments):
+    if len(arguments) > 1:
+        raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
+    model = training.load_model(FLAGS.model)
+    size = model.input_shape[1]
+    images = data.load(FLAGS.dataset, FLAGS.data_dir, image_size=size)
+    training.refuse_mismatch(model, images, FLAGS.model)
+    quantize = None if FLAGS.quantize == "none" else FLAGS.quantize
+    examples = None
+    if quantize == "int8":
+        batches = images.evaluation("train", FLAGS.examples).take(1)
+        examples = np.concatenate([batch.numpy() for batch, _ in batches])
+    out = pathlib.Path(FLAGS.out or pathlib.Path(FLAGS.model).with_suffix(".tflite"))
+    report = export.export(
+        model,
+        out,
+        images.evaluation("test", 100),
+        plan(export.in_float32(model), FLAGS.lowering, FLAGS.optimise, load_costs()),
+        images,
+        quantize,
+        examples,
+        FLAGS.io,
+    )
+    report.write_json(FLAGS.report or out.with_suffix(".json"))
+    print(report)
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main)
+    except (ValueError, OSError, export.ProofError) as error:
+        sys.exit(f"tflite.py: {error}")
