@@ -24,7 +24,7 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_list("models", ["resnet20", "resnet18"], "Dense twins of the LCNNs to measure.")
 flags.DEFINE_list("sizes", ["fast", "accurate"], "Presets of dictionary sizes.")
-flags.DEFINE_list("batch_sizes", ["128", "64"], "Batch size for each model.")
+flags.DEFINE_list("batch_sizes", ["128", "128"], "Batch size for each model.")
 flags.DEFINE_list("steps", ["40", "8"], "Measured steps for each model.")
 flags.DEFINE_integer("top_s", 3, "Lookups that TopS enforces after each step; 0: none.")
 

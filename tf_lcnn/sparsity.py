@@ -82,17 +82,15 @@ def top_s(coefficients, s):
     check_lookups(s, k)
     if s == k:
         return coefficients
-    magnitude = ops.abs(coefficients)
-    last_kept = ops.top_k(ops.swapaxes(magnitude, -1, -2), s)[0][..., -1]
-    last_kept = ops.expand_dims(last_kept, -2)
-    above = ops.greater(magnitude, last_kept)
-    tied = ops.cast(ops.equal(magnitude, last_kept), "int32")
-    room = s - ops.sum(ops.cast(above, "int32"), axis=-2, keepdims=True)
-    dropped_tie = ops.logical_and(
-        ops.cast(tied, "bool"), ops.greater(ops.cumsum(tied, axis=-2), room)
-    )
-    drop = ops.logical_or(ops.less(magnitude, last_kept), dropped_tie)
-    return ops.where(drop, ops.zeros_like(coefficients), coefficients)
+    by_filter = ops.swapaxes(coefficients, -1, -2)
+    # No order has NaN in it; as the largest it is kept, and noticed.
+    magnitude = ops.where(ops.isnan(by_filter), float("inf"), ops.abs(by_filter))
+    # Of equal entries top_k takes the one of lower index.
+    _, rows = ops.top_k(ops.reshape(magnitude, (-1, k)), s)
+    places = ops.reshape(k * ops.expand_dims(ops.arange(rows.shape[0]), -1) + rows, (-1, 1))
+    kept = ops.take(ops.reshape(by_filter, (-1,)), places[:, 0])
+    flat = ops.scatter(places, kept, (math.prod(by_filter.shape),))
+    return ops.swapaxes(ops.reshape(flat, by_filter.shape), -1, -2)
 
 
 def geometric_schedule(start, end, epochs):
