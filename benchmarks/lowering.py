@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "export"))
 import benchmark
 import keras
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from tf_lcnn import models
 from tf_lcnn.callbacks import project
@@ -61,6 +61,7 @@ def files(folder, twin, sizes):
 
 
 def main(_):
+    logging.set_verbosity(logging.WARNING)
     for net in FLAGS.nets:
         twin, sizes = net.split(":")
         print(f"{twin} {sizes}, s = {FLAGS.top_s}")

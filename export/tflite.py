@@ -13,7 +13,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from tf_lcnn import data, training
 from tf_lcnn.lite import converter, cost_model, export
@@ -43,6 +43,7 @@ def load_costs():
 
 
 def main(arguments):
+    logging.set_verbosity(logging.WARNING)
     if len(arguments) > 1:
         raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
     model = training.load_model(FLAGS.model)
