@@ -219,7 +219,8 @@ def main(arguments):
     print_test(model.evaluate(test, verbose=0, return_dict=True))
     if FLAGS.export:
         path = run_dir / "model.tflite"
-        report = export.export(model, path, test, images=images)
+        # The form that the counts are of; export/tflite.py makes others.
+        report = export.export(model, path, test, "sparse", images=images)
         print(f"Saved {path}, {report.bytes:,} bytes. {report.proof}")
 
 

@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from tf_lcnn import data, training
 from tf_lcnn.lite import converter, cost_model, export
 from tf_lcnn.lite.lowering import LOWERINGS
-from tf_lcnn.lite.plan import AUTO, plan
+from tf_lcnn.lite.plan import AUTO
 
 FLAGS = flags.FLAGS
 
@@ -60,7 +60,9 @@ def main(arguments):
         model,
         out,
         images.evaluation("test", 100),
-        plan(export.in_float32(model), FLAGS.lowering, FLAGS.optimise, load_costs()),
+        FLAGS.lowering,
+        FLAGS.optimise,
+        load_costs(),
         images,
         quantize,
         examples,

@@ -9,7 +9,6 @@ from tf_lcnn import LookupConv2D, LookupDense, models, profile
 from tf_lcnn.callbacks import project
 from tf_lcnn.lite import export
 from tf_lcnn.lite.lowering import LOWERINGS
-from tf_lcnn.lite.plan import plan
 from tf_lcnn.lite.runtime import Interpreter
 
 pytestmark = pytest.mark.skipif(
@@ -73,8 +72,7 @@ def test_the_file_computes_what_the_model_computes(resnet, tmp_path):
 @pytest.mark.parametrize("way", ["auto", *LOWERINGS])
 def test_odd_shapes_and_every_argument_leave_exactly(way, tmp_path):
     model = settle(odd())
-    plans = plan(model, way)
-    proof = export.export(model, tmp_path / "model.tflite", batches(model), plans).proof
+    proof = export.export(model, tmp_path / "model.tflite", batches(model), way).proof
     assert proof.relative_difference <= 1e-5
 
 
@@ -86,7 +84,7 @@ def test_training_settings_are_untouched_by_export(resnet, tmp_path):
 
 def test_the_sparse_lowering_is_two_convolutions_with_sparse_coefficients(resnet, tmp_path):
     path = tmp_path / "model.tflite"
-    report = export.export(resnet, path, batches(resnet), plan(resnet, "sparse"))
+    report = export.export(resnet, path, batches(resnet), "sparse")
     # 18 lookup layers, 3 plain convolutions, 9 sums of a block and its shortcut.
     assert report.operators == {
         "CONV_2D": 2 * 18 + 3,
@@ -101,7 +99,7 @@ def test_the_sparse_lowering_is_two_convolutions_with_sparse_coefficients(resnet
 
 def test_the_bytes_of_the_profile_are_those_of_the_file(resnet, tmp_path):
     path = tmp_path / "model.tflite"
-    export.export(resnet, path, batches(resnet), plan(resnet, "sparse"))
+    export.export(resnet, path, batches(resnet), "sparse")
     model = parsed(path)
     stored = 0
     for tensor in model.subgraphs[0].tensors:

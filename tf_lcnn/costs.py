@@ -151,6 +151,9 @@ _COLUMNS = (
 def _table(model):
     rows = [_COLUMNS]
     for layer in model.layers:
+        if layer.multiplications == 0 and not layer.bytes:
+            # Folded into another layer; JSON and CSV have its row.
+            continue
         shape = "x".join(str(size) for size in layer.output_shape)
         known = layer.multiplications is not None
         rows.append(

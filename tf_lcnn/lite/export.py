@@ -11,9 +11,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tf_lcnn.layers import sublayers
-from tf_lcnn.lite import lowering, metadata
+from tf_lcnn.lite import cost_model, lowering, metadata
 from tf_lcnn.lite.converter import to_tflite
-from tf_lcnn.lite.plan import lowered, plan
+from tf_lcnn.lite.plan import AUTO, lowered, plan
 from tf_lcnn.lite.quantise import equalise, layer_signal_to_noise, signal_to_noise
 from tf_lcnn.lite.runtime import Interpreter, parse
 from tf_lcnn.profile import profile
@@ -236,7 +236,18 @@ def compare(model, path, batches):
     )
 
 
-def export(model, path, batches, plans=None, images=None, quantize=None, examples=None, io=None):
+def export(
+    model,
+    path,
+    batches,
+    way=AUTO,
+    optimise="speed",
+    costs=cost_model.DEFAULT,
+    images=None,
+    quantize=None,
+    examples=None,
+    io="float32",
+):
     """Writes a .tflite and proves that it computes what the model computes in float32.
 
     Args:
@@ -244,7 +255,7 @@ def export(model, path, batches, plans=None, images=None, quantize=None, example
         path: the file to write; a file that fails the proof is left beside it, under the
             name *.rejected.tflite, and `path` is not touched.
         batches: iterable of (images, labels) to compare on.
-        plans: see `convert`.
+        way, optimise, costs: how lookup layers leave, see `plan`.
         images: a `data.DataSet`; its labels and normalisation become the file's metadata.
         quantize, examples, io: see `converter.to_tflite`. For int8 the ranges of S are
             equalised on the examples first.
@@ -261,12 +272,12 @@ def export(model, path, batches, plans=None, images=None, quantize=None, example
     path = pathlib.Path(path)
     _refuse(model)
     model = in_float32(model)
-    plans = plan(model) if plans is None else plans
+    plans = plan(model, way, optimise, costs)
     layer_decibels = {}
     if quantize == "int8" and examples is not None and len(examples):
         plans = equalise(model, plans, examples)
         layer_decibels = layer_signal_to_noise(model, plans, examples)
-    content = convert(model, plans, quantize, examples, io or "float32")
+    content = convert(model, plans, quantize, examples, io)
     found = operators(content)
     if images is not None:
         content = metadata.append(content, metadata.describe(model, images, profile(model)))
