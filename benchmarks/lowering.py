@@ -37,7 +37,7 @@ def write(folder, name, model, way="auto", quantize=None):
     start = time.perf_counter()
     shape = model.input_shape[1:]
     examples = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
-    content = convert(model, plan(model, way), quantize, examples)
+    content = convert(model, plan(model, way, quantize=quantize), quantize, examples)
     path = folder / f"{name}.tflite"
     path.write_bytes(content)
     print(f"  {path.name}: converted in {time.perf_counter() - start:.1f} s", flush=True)

@@ -272,18 +272,19 @@ def _plain_bytes(calls, parameters):
     return 4 * parameters
 
 
-def sparse_bytes(shape, nonzeros):
-    """Bytes of a sparse P in a .tflite: float32 values, CSR along k; dense if that is less.
+def sparse_bytes(shape, nonzeros, value_bytes=4):
+    """Bytes of a sparse P in a .tflite: values in CSR along k; dense if that is less.
 
     Args:
         shape: (..., k, n) of P.
         nonzeros: the entries stored.
+        value_bytes: of an entry, 4 for float32.
     """
     *taps, k, n = shape
     rows = n * math.prod(taps)
     index = _integer_bytes(k - 1)
-    csr = nonzeros * (4 + index) + (rows + 1) * _integer_bytes(nonzeros)
-    return min(csr, 4 * rows * k)
+    csr = nonzeros * (value_bytes + index) + (rows + 1) * _integer_bytes(nonzeros)
+    return min(csr, value_bytes * rows * k)
 
 
 def _integer_bytes(largest):

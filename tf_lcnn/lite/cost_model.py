@@ -26,96 +26,123 @@ _FILTERS = 16
 
 
 def _convolution_features(positions, taps, m, n):
-    """What the time of a convolution is a sum of: multiplications, outputs, the call."""
+    """What the time of a convolution is a sum of: multiplications, outputs, weights, the call."""
     filters = -(-n // _FILTERS) * _FILTERS
-    return np.array([positions * taps * filters * m, positions * n, 1], float)
+    weights = taps * m * filters
+    return np.array([positions * weights, positions * n, weights, 1], float)
 
 
 @dataclasses.dataclass(frozen=True)
-class CostModel:
-    """Seconds per unit of work of LiteRT on one thread of a machine.
+class Rates:
+    """Seconds per unit of work, in one number format.
 
     Attributes:
-        convolution: for a multiplication, an output, and a call of a convolution.
+        convolution: for a multiplication, an output, a weight (read from memory), and a call of
+            a convolution.
         plane: for an element that is gathered, scaled and added.
+        call: for a call of any other operator.
     """
 
     convolution: tuple
     plane: float
+    call: float
 
-    def seconds(self, layer, way):
-        """Predicted seconds of a lookup layer (`lowering.Constants`) in this lowering."""
+
+@dataclasses.dataclass(frozen=True)
+class CostModel:
+    """What LiteRT takes on one thread of a machine: Rates for float32 and for int8."""
+
+    float32: Rates
+    int8: Rates
+
+    def seconds(self, layer, way, quantize=None):
+        """Predicted seconds of a lookup layer (`lowering.Constants`) in this lowering.
+
+        With float16 and dynamic LiteRT computes in float32, or close to it.
+        """
+        rates = self.int8 if quantize == "int8" else self.float32
         kh, kw, k, n = layer.coefficients.shape
-        m = len(layer.dictionary)
+        m, taps = len(layer.dictionary), kh * kw
 
         def convolution(positions, taps, m, n):
-            return float(_convolution_features(positions, taps, m, n) @ self.convolution)
+            return float(_convolution_features(positions, taps, m, n) @ rates.convolution)
 
         if way == "folded":
-            return convolution(layer.positions, kh * kw, m, n)
+            return convolution(layer.positions, taps, m, n)
         first = convolution(layer.dictionary_positions, 1, m, k)
         if way == "sparse":
-            return first + convolution(layer.positions, kh * kw, k, n)
-        gathered = layer.positions * kh * kw * n * layer.lookups
-        return first + self.plane * (gathered + layer.dictionary_positions * k)
+            return first + convolution(layer.positions, taps, k, n)
+        elements = layer.positions * taps * n * layer.lookups + layer.dictionary_positions * k
+        # A slice per kernel position; a gather, a product and a sum per lookup; two transposes.
+        calls = taps * (1 + 3 * layer.lookups) + 2
+        return first + rates.plane * elements + rates.call * calls
 
 
 # Measured by `calibrate` on an x86-64 core with AVX-512. The choice depends on the ratios between
-# the constants, which differ less between machines than the constants do.
-DEFAULT = CostModel(convolution=(7.9e-12, 7.5e-11, 5.0e-6), plane=5.5e-10)
+# the rates, which differ less between machines than the rates do.
+DEFAULT = CostModel(
+    float32=Rates(convolution=(7.3e-12, 1.3e-10, 7.1e-11, 5.6e-6), plane=5.0e-10, call=2.8e-7),
+    int8=Rates(convolution=(1.8e-12, 7.9e-11, 1.2e-11, 2.2e-6), plane=4.6e-10, call=1.5e-7),
+)
 
 
-def stored_bytes(layer, way, weight_bytes=4):
+def stored_bytes(layer, way, quantize=None):
     """Bytes of a lookup layer's constants in the file, in this lowering."""
+    weight = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}[quantize]
     kh, kw, k, n = layer.coefficients.shape
     m = len(layer.dictionary)
     bias = 4 * n
     if way == "folded":
-        return weight_bytes * kh * kw * m * n + bias
-    first = weight_bytes * m * k
-    if way == "sparse":
-        return (
-            first + sparse_bytes((kh, kw, k, n), int(np.count_nonzero(layer.coefficients))) + bias
-        )
-    # Indices of a gather are 32-bit integers.
-    return first + kh * kw * n * layer.lookups * (4 + weight_bytes) + bias
+        return weight * kh * kw * m * n + bias
+    first = weight * m * k
+    if way == "gather":
+        # Indices of a gather are 32-bit integers.
+        return first + kh * kw * n * layer.lookups * (4 + weight) + bias
+    lookups = int(np.count_nonzero(layer.coefficients))
+    if quantize == "dynamic":
+        # Stored dense, see `converter.to_tflite`.
+        return first + weight * kh * kw * k * n + bias
+    return first + sparse_bytes((kh, kw, k, n), lookups, weight) + bias
 
 
-def choose(layer, costs, optimise="speed"):
+def choose(layer, costs, optimise="speed", quantize=None):
     """The lowering for a layer: the fastest predicted; among ties the one that `optimise` says.
 
     Args:
         layer: `lowering.Constants`.
         costs: a CostModel.
         optimise: "speed" or "size".
+        quantize: see `converter.to_tflite`.
 
     Raises:
         ValueError: unknown optimise.
     """
     if optimise not in OPTIMISE:
         raise ValueError(f"Unknown optimise={optimise!r}: {', '.join(OPTIMISE)}.")
-    seconds = {way: costs.seconds(layer, way) for way in lowering.LOWERINGS}
+    seconds = {way: costs.seconds(layer, way, quantize) for way in lowering.LOWERINGS}
     fastest = min(seconds.values())
     tied = [way for way in lowering.LOWERINGS if seconds[way] <= fastest * (1 + TIE)]
     if optimise == "speed":
         return min(tied, key=seconds.get)
-    return min(tied, key=lambda way: stored_bytes(layer, way))
+    return min(tied, key=lambda way: stored_bytes(layer, way, quantize))
 
 
-# (map, kernel, m, n) of the convolutions that `calibrate` times: the stages of the paper's nets.
+# (map, kernel, m, n) of the convolutions that `calibrate` times: the stages of the paper's nets,
+# small ones, and one whose weights outweigh its work.
 _SHAPES = (
     *((56, 1, 64, 16), (56, 3, 16, 64), (56, 3, 64, 64), (28, 1, 128, 32), (28, 3, 32, 128)),
     *((28, 3, 128, 128), (14, 1, 256, 64), (14, 3, 64, 256), (14, 3, 256, 256), (7, 1, 512, 128)),
     *((7, 3, 128, 512), (7, 3, 512, 512), (27, 5, 30, 192), (32, 3, 8, 16), (32, 1, 16, 8)),
+    (1, 1, 4096, 4096),
 )
 _RUNS = 15
 
 
 def calibrate(path=None):
-    """Measures the constants of this machine, in about ten seconds.
+    """Measures the rates of this machine, in less than a minute.
 
-    Small convolutions and one gather are timed in turn, one thread, medians of 15; the constants
-    are the non-negative ones that fit their times best, relatively.
+    Small convolutions and gathers are timed in turn, one thread, medians of 15; the rates are
+    the non-negative ones that fit the times best, relatively.
 
     Args:
         path: where to keep them, as JSON; see `load`.
@@ -123,35 +150,52 @@ def calibrate(path=None):
     Returns:
         CostModel.
     """
-    rng = np.random.default_rng(0)
-    models, features = [], []
-    for size, taps, m, n in _SHAPES:
-        kernel = rng.normal(size=(taps, taps, m, n)).astype(np.float32)
-        convolve = functools.partial(tf.nn.conv2d, filters=kernel, strides=1, padding="SAME")
-        models.append(_compiled(convolve, (size, size, m)))
-        features.append(_convolution_features(size * size, taps * taps, m, n))
-    size, k, n = 28, 32, 128
-    rows = rng.integers(0, k, n)
-    scales = rng.normal(size=(n, 1, 1)).astype(np.float32)
-
-    def planes(x):
-        s = tf.transpose(x[0], (2, 0, 1))
-        y = sum(tf.gather(s[:, i : i + size - 2], rows) * scales for i in range(3))
-        return tf.transpose(y, (1, 2, 0))[None]
-
-    models.append(_compiled(planes, (size, size, k)))
-    seconds = _median_seconds(models)
-    features = np.array(features) / seconds[:-1, None]
-    constants, _ = nnls(features, np.ones(len(features)))
-    elements = 3 * n * (size - 2) * size + size * size * k
-    costs = CostModel(tuple(float(c) for c in constants), float(seconds[-1] / elements))
+    costs = CostModel(float32=_rates(None), int8=_rates("int8"))
     if path is not None:
         save(costs, path)
     return costs
 
 
-def _compiled(function, shape):
-    return Interpreter(content=to_tflite(function, (1, *shape)))
+def _rates(quantize):
+    rng = np.random.default_rng(0)
+    models, features = [], []
+    for size, taps, m, n in _SHAPES:
+        kernel = rng.normal(size=(taps, taps, m, n)).astype(np.float32)
+        convolve = functools.partial(tf.nn.conv2d, filters=kernel, strides=1, padding="SAME")
+        models.append(_compiled(convolve, (size, size, m), quantize))
+        features.append(_convolution_features(size * size, taps * taps, m, n))
+    # Many elements in few calls, and few elements in many calls.
+    large, small = _Gathers(28, 32, 128, 3), _Gathers(2, 8, 8, 40)
+    models += [_compiled(each.run, each.shape, quantize) for each in (large, small)]
+    seconds = _median_seconds(models)
+    scaled = np.array(features) / seconds[: len(features), None]
+    convolution, _ = nnls(scaled, np.ones(len(features)))
+    gathers = np.array([[each.elements, each.calls] for each in (large, small)], float)
+    (plane, call), _ = nnls(gathers / seconds[-2:, None], np.ones(2))
+    return Rates(tuple(float(c) for c in convolution), float(plane), float(call))
+
+
+class _Gathers:
+    """Some gathers of planes, scaled and summed, to be timed."""
+
+    def __init__(self, size, k, n, terms):
+        rng = np.random.default_rng(0)
+        self.shape = (size, size, k)
+        self.rows = rng.integers(0, k, (terms, n))
+        self.scales = rng.normal(size=(terms, n, 1, 1)).astype(np.float32)
+        self.elements = size * size * (terms * n + k)
+        self.calls = 3 * terms + 2
+
+    def run(self, x):
+        s = tf.transpose(x[0], (2, 0, 1))
+        y = sum(tf.gather(s, r) * c for r, c in zip(self.rows, self.scales, strict=True))
+        return tf.transpose(y, (1, 2, 0))[None]
+
+
+def _compiled(function, shape, quantize):
+    images = np.random.default_rng(1).normal(size=(2, *shape)).astype(np.float32)
+    io = "float32" if quantize is None else "int8"
+    return Interpreter(content=to_tflite(function, (1, *shape), (), quantize, images, io))
 
 
 def _median_seconds(models):
@@ -182,6 +226,10 @@ def load(path):
     """
     try:
         data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-        return CostModel(tuple(float(c) for c in data["convolution"]), float(data["plane"]))
+        rates = [
+            Rates(tuple(data[name]["convolution"]), data[name]["plane"], data[name]["call"])
+            for name in ("float32", "int8")
+        ]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no constants of a cost model: {error!r}.") from None
+        raise ValueError(f"{path} holds no cost model: {error!r}.") from None
+    return CostModel(*rates)

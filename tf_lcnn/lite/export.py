@@ -166,7 +166,7 @@ def convert(model, plans=None, quantize=None, examples=None, io="float32"):
             `to_tflite` refuses.
     """
     _refuse(model)
-    plans = plan(model) if plans is None else plans
+    plans = plan(model, quantize=quantize) if plans is None else plans
     shape = (1, *model.inputs[0].shape[1:])
     variables = [variable.value for variable in model.variables]
     with lowered(model, plans):
@@ -272,7 +272,7 @@ def export(
     path = pathlib.Path(path)
     _refuse(model)
     model = in_float32(model)
-    plans = plan(model, way, optimise, costs)
+    plans = plan(model, way, optimise, costs, quantize)
     layer_decibels = {}
     if quantize == "int8" and examples is not None and len(examples):
         plans = equalise(model, plans, examples)

@@ -31,7 +31,7 @@ class LayerPlan:
     folded: str | None
 
 
-def plan(model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT):
+def plan(model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT, quantize=None):
     """Chooses how each lookup layer leaves.
 
     Args:
@@ -40,6 +40,7 @@ def plan(model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT):
             is fastest by the cost model.
         optimise: "speed" or "size", decides between times that are predicted equal.
         costs: a `cost_model.CostModel`.
+        quantize: what the file will be, see `converter.to_tflite`.
 
     Returns:
         list of LayerPlan.
@@ -59,13 +60,15 @@ def plan(model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT):
             continue
         normalisation = _batch_normalisation(of_layer, calls)
         constants = lowering.constants(of_layer[0], normalisation)
-        chosen = cost_model.choose(constants, costs, optimise) if way == AUTO else way
+        chosen = cost_model.choose(constants, costs, optimise, quantize) if way == AUTO else way
         plans.append(
             LayerPlan(
                 layer=constants,
                 lowering=chosen,
-                seconds={w: costs.seconds(constants, w) for w in lowering.LOWERINGS},
-                bytes={w: cost_model.stored_bytes(constants, w) for w in lowering.LOWERINGS},
+                seconds={w: costs.seconds(constants, w, quantize) for w in lowering.LOWERINGS},
+                bytes={
+                    w: cost_model.stored_bytes(constants, w, quantize) for w in lowering.LOWERINGS
+                },
                 folded=normalisation.name if normalisation is not None else None,
             )
         )

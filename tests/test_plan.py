@@ -1,0 +1,356 @@
+"""Lowerings, their costs, int8, metadata, and the programs around the file."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_lcnn import LookupConv2D, LookupDense, data, models, profile
+from tf_lcnn.callbacks import TopS, project
+from tf_lcnn.lite import cost_model, export, metadata, quantise, runtime
+from tf_lcnn.lite.converter import to_tflite
+from tf_lcnn.lite.lowering import LOWERINGS
+from tf_lcnn.lite.plan import lowered, plan
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def random(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def one_layer(layer, shape):
+    model = keras.Sequential([keras.Input(shape), layer])
+    return model, layer
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small ResNet-LCNN, trained until it tells some digits apart, and their data set."""
+    keras.utils.set_random_seed(0)
+    images = data.load("digits")
+    model = models.build("resnet20_lcnn", images.image_shape, 10, (8, 8, 16))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss)
+    bound = TopS(3, schedule=lambda epoch: 8 - epoch)
+    batches = images.training(64, 0, 12, 0)
+    model.fit(batches, steps_per_epoch=20, epochs=12, callbacks=[bound], verbose=0)
+    return model, images
+
+
+@pytest.fixture(scope="module")
+def examples(trained):
+    return np.concatenate([x for x, _ in trained[1].evaluation("train", 50).take(1)])
+
+
+def test_rows_that_no_lookup_uses_are_dropped():
+    model, layer = one_layer(LookupConv2D(6, 3, 8, threshold_scale=0), (7, 7, 4))
+    coefficients = random((3, 3, 8, 6))
+    coefficients[:, :, [1, 4, 5]] = 0
+    layer.coefficients.assign(coefficients)
+    x = random((1, 7, 7, 4))
+    expected = model(x).numpy()
+    for way in LOWERINGS:
+        (found,) = plan(model, way)
+        assert (found.layer.k, found.layer.rows_dropped) == (5, 3)
+        with lowered(model, [found]):
+            np.testing.assert_allclose(model(x).numpy(), expected, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(model(x).numpy(), expected)
+
+
+@pytest.mark.parametrize("way", LOWERINGS)
+def test_a_layer_without_any_lookup_is_its_bias(way):
+    model, layer = one_layer(LookupConv2D(6, 3, 8, padding="same"), (5, 5, 4))
+    layer.coefficients.assign(np.zeros((3, 3, 8, 6)))
+    layer.bias.assign(np.arange(6))
+    with lowered(model, plan(model, way)):
+        found = model(random((1, 5, 5, 4))).numpy()
+    np.testing.assert_array_equal(found, np.broadcast_to(np.arange(6), (1, 5, 5, 6)))
+
+
+@pytest.mark.parametrize("way", LOWERINGS)
+def test_batch_normalisation_is_folded_only_where_nothing_else_needs_the_layer(way):
+    inputs = keras.Input((6, 6, 4))
+    alone = LookupConv2D(5, 3, 3, padding="same", name="alone")(inputs)
+    alone = keras.layers.BatchNormalization(name="folded")(alone)
+    shared = LookupConv2D(5, 3, 3, padding="same", name="shared")(inputs)
+    normal = keras.layers.BatchNormalization()(shared)
+    active = LookupConv2D(5, 3, 3, padding="same", activation="relu", name="active")(inputs)
+    active = keras.layers.BatchNormalization()(active)
+    model = keras.Model(inputs, keras.layers.Add()([alone, shared, normal, active]))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([random(5, 1), random(5, 2), random(5, 3), random(5, 4) ** 2])
+    plans = plan(model, way)
+    assert {each.layer.name: each.folded for each in plans} == {
+        "alone": "folded",
+        "shared": None,
+        "active": None,
+    }
+    x = random((1, 6, 6, 4))
+    expected = model(x).numpy()
+    with lowered(model, plans):
+        found = model(x).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+RATES = cost_model.Rates(convolution=(1.0, 0.0, 0.0, 0.0), plane=1.0, call=0.0)
+
+
+def test_the_cost_model_counts_what_it_says():
+    model, _ = one_layer(LookupConv2D(16, 3, 8, padding="same", threshold_scale=0), (5, 6, 4))
+    layer = plan(model)[0].layer
+    pixels = 30
+    costs = cost_model.CostModel(RATES, RATES)
+    # Eight dictionary rows take a whole register of sixteen.
+    assert costs.seconds(layer, "sparse") == pixels * (16 * 4 + 9 * 16 * 8)
+    assert costs.seconds(layer, "folded") == pixels * 9 * 16 * 4
+    gathered = pixels * 9 * 16 * 8 + pixels * 8
+    assert costs.seconds(layer, "gather") == pixels * 16 * 4 + gathered
+
+
+def test_the_fastest_way_is_chosen_and_optimise_decides_ties(monkeypatch):
+    model, _ = one_layer(LookupConv2D(16, 3, 8, padding="same"), (5, 6, 4))
+    project(model, 2)
+    layer = plan(model)[0].layer
+
+    class Costs:
+        def __init__(self, **seconds):
+            self.seconds = lambda layer, way, quantize: seconds[way]
+
+    assert cost_model.choose(layer, Costs(sparse=1.0, gather=2.0, folded=0.5)) == "folded"
+    assert cost_model.choose(layer, Costs(sparse=1.0, gather=0.5, folded=2.0)) == "gather"
+    tie = Costs(sparse=1.02, gather=9.0, folded=1.0)
+    assert cost_model.choose(layer, tie, "speed") == "folded"
+    assert cost_model.choose(layer, tie, "size") == "sparse"
+    with pytest.raises(ValueError, match="speed, size"):
+        cost_model.choose(layer, tie, "both")
+
+
+@pytest.mark.parametrize("way", LOWERINGS)
+@pytest.mark.parametrize("kind", ["conv", "dense"])
+def test_stored_bytes_are_those_of_the_file(way, kind):
+    if kind == "conv":
+        model, _ = one_layer(LookupConv2D(16, 3, 8, activation="relu"), (6, 6, 12))
+    else:
+        model, _ = one_layer(LookupDense(40, 8, activation="relu"), (64,))
+    project(model, 2)
+    (found,) = plan(model, way)
+    parsed = runtime.parse(export.convert(model, [found]))
+    stored = 0
+    for tensor in parsed.subgraphs[0].tensors:
+        content = parsed.buffers[tensor.buffer].data
+        stored += 0 if content is None else len(content)
+        for axis in tensor.sparsity.dimMetadata if tensor.sparsity is not None else ():
+            if axis.arraySegments is not None:
+                stored += np.asarray(axis.arraySegments.values).nbytes
+                stored += np.asarray(axis.arrayIndices.values).nbytes
+    # Shapes, axes and the zero bias of the dictionary stage come on top, and are small.
+    assert 0 <= stored - found.bytes[way] <= 300
+
+
+def test_calibration_gives_rates_that_can_be_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(cost_model, "_RUNS", 1)
+    monkeypatch.setattr(cost_model, "_SHAPES", cost_model._SHAPES[-6:-1])
+    costs = cost_model.calibrate(tmp_path / "cache" / "costs.json")
+    assert cost_model.load(tmp_path / "cache" / "costs.json") == costs
+    for rates in (costs.float32, costs.int8):
+        every = (*rates.convolution, rates.plane, rates.call)
+        assert all(math.isfinite(rate) and rate >= 0 for rate in every)
+        assert max(rates.convolution) > 0
+    (tmp_path / "other.json").write_text('{"float32": 1}')
+    with pytest.raises(ValueError, match=r"other\.json holds no cost model"):
+        cost_model.load(tmp_path / "other.json")
+
+
+def test_unknown_ways_are_refused():
+    model, _ = one_layer(LookupDense(6, 4), (5,))
+    with pytest.raises(ValueError, match="auto, sparse, gather, folded"):
+        plan(model, "dense")
+
+
+@pytest.mark.parametrize("quantize", ["float16", "dynamic", "int8"])
+@pytest.mark.parametrize("way", ["sparse", "folded"])
+def test_quantised_files_keep_the_accuracy(trained, examples, quantize, way, tmp_path):
+    model, images = trained
+    path = tmp_path / "model.tflite"
+    test = images.evaluation("test", 100)
+    plain = export.export(model, tmp_path / "float.tflite", test, way)
+    report = export.export(model, path, test, way, quantize=quantize, examples=examples)
+    assert report.proof.keras_accuracy > 0.8
+    assert report.proof.keras_accuracy - report.proof.tflite_accuracy <= 0.01
+    assert report.proof.decibels > {"float16": 55, "dynamic": 25, "int8": 20}[quantize]
+    # Without sparse storage, P of eight-bit zeros is as large as its float32 non-zeros.
+    assert report.bytes < (1.1 if (quantize, way) == ("dynamic", "sparse") else 0.9) * plain.bytes
+    sparse = [t for t in runtime.parse(path.read_bytes()).subgraphs[0].tensors if t.sparsity]
+    assert bool(sparse) == (way == "sparse" and quantize != "dynamic")
+    assert set(report.layer_decibels) == (
+        {each.layer.name for each in report.plans} if quantize == "int8" else set()
+    )
+    json.dumps(report.as_dict())
+
+
+def test_int8_input_and_output_are_int8(trained, examples):
+    model, _ = trained
+    content = export.convert(model, None, "int8", examples, "int8")
+    graph = runtime.parse(content).subgraphs[0]
+    kinds = {graph.tensors[i].type for i in (*graph.inputs, *graph.outputs)}
+    assert kinds == {runtime.schema.TensorType.INT8}
+    x = examples[:8]
+    found = runtime.Interpreter(content=content).predict(x)
+    assert quantise.signal_to_noise(model(x).numpy(), found) > 20
+
+
+def test_equalising_gives_all_channels_of_s_one_range_and_changes_nothing(trained, examples):
+    model, _ = trained
+    plans = plan(model, "sparse")
+    even = quantise.equalise(model, plans, examples)
+    with lowered(model, even):
+        found = model(examples, training=False).numpy()
+    expected = model(examples, training=False).numpy()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    ranges = {}
+
+    def watch(each, x):
+        s = np.abs(np.tensordot(x.numpy(), each.layer.dictionary, 1))
+        ranges.setdefault(each.layer.name, []).append(s.max(axis=(0, 1, 2)))
+
+    with quantise._watched(model, even, watch):
+        model(examples, training=False)
+    for found in ranges.values():
+        top = np.max(found, axis=0)
+        np.testing.assert_allclose(top[top > 0], top.max(), rtol=1e-4)
+
+
+def test_a_dictionary_row_that_never_answers_stays_as_it_is():
+    model, layer = one_layer(LookupConv2D(6, 3, 4, threshold_scale=0), (5, 5, 3))
+    dictionary = random((3, 4))
+    dictionary[:, 2] = 0
+    layer.dictionary.assign(dictionary)
+    (even,) = quantise.equalise(model, plan(model, "sparse"), random((2, 5, 5, 3)))
+    assert np.isfinite(even.layer.dictionary).all() and np.isfinite(even.layer.coefficients).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quantize": "int4"}, "float16, dynamic, int8"),
+        ({"quantize": "int8"}, "needs real inputs"),
+        ({"quantize": "int8", "examples": np.zeros((0, 3))}, "needs real inputs"),
+        ({"io": "int8"}, "needs quantize='int8'"),
+    ],
+)
+def test_impossible_settings_are_refused_in_one_line(arguments, message):
+    with pytest.raises(ValueError, match=message) as error:
+        to_tflite(lambda x: x, (1, 3), **arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_an_operation_that_a_phone_lacks_is_refused_in_one_line():
+    with pytest.raises(ValueError, match="No conversion to builtin operators") as error:
+        to_tflite(lambda x: tf.py_function(lambda y: y, [x], tf.float32), (1, 3))
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_without_lookup_layers_leaves_and_says_so(tmp_path):
+    model = keras.Sequential([keras.Input((5, 5, 3)), keras.layers.Conv2D(2, 3)])
+    model.add(keras.layers.Flatten())
+    report = export.export(model, tmp_path / "m.tflite", [(random((2, 5, 5, 3)), np.array([0, 1]))])
+    assert "No lookup layers" in str(report)
+
+
+def test_a_quantised_file_that_loses_too_much_is_rejected_with_its_worst_layer(
+    trained, examples, tmp_path, monkeypatch
+):
+    model, images = trained
+    monkeypatch.setitem(export.MINIMUM_DECIBELS, "int8", 200.0)
+    with pytest.raises(export.ProofError, match="the layer that loses most is stage"):
+        export.export(
+            model,
+            tmp_path / "m.tflite",
+            images.evaluation("test", 100),
+            quantize="int8",
+            examples=examples,
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["m.rejected.tflite"]
+
+
+def test_the_file_tells_the_phone_what_it_needs(trained, tmp_path):
+    model, images = trained
+    path = tmp_path / "model.tflite"
+    export.export(model, path, images.evaluation("test", 100), images=images)
+    found = metadata.read(path)
+    assert found["labels"] == [str(digit) for digit in range(10)]
+    assert found["input"] == {
+        "height": 8,
+        "width": 8,
+        "channels": 1,
+        "mean": list(images.mean),
+        "std": list(images.std),
+        "short_side": None,
+    }
+    assert found["profile"]["multiplications"] == profile(model).multiplications
+    assert found["output"] == "logits" and found["format"] == 1
+
+
+def test_a_file_without_metadata_is_named(tmp_path):
+    path = tmp_path / "plain.tflite"
+    path.write_bytes(to_tflite(lambda x: x + 1, (1, 3)))
+    with pytest.raises(ValueError, match=r"plain\.tflite has no metadata"):
+        metadata.read(path)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 20, 1000, 0.5, 0.99])
+def test_a_file_cut_short_is_an_error_not_a_crash(trained, kept, tmp_path):
+    content = export.convert(trained[0])
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    with pytest.raises(ValueError, match=r"cut\.tflite (is damaged|is no \.tflite)"):
+        runtime.Interpreter(path)
+
+
+def run(*command):
+    return subprocess.run(
+        [sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_programs_export_and_time_a_model(trained, tmp_path):
+    saved = tmp_path / "model.keras"
+    trained[0].save(saved)
+    done = run("export/tflite.py", f"--model={saved}", "--quantize=int8", "--examples=50")
+    assert done.returncode == 0, done.stderr
+    assert "DENSIFY" in done.stdout or "CONV_2D" in done.stdout
+    report = json.loads((tmp_path / "model.json").read_text())
+    assert len(report["layers"]) == 18 and report["proof"]["examples"] == 359
+    done = run("export/benchmark.py", tmp_path / "model.tflite", "--runs=3")
+    assert done.returncode == 0, done.stderr
+    assert "median ms" in done.stdout and "model.tflite" in done.stdout
+
+
+def test_the_programs_name_what_is_wrong_in_one_line(trained, tmp_path):
+    noise = tmp_path / "noise.tflite"
+    noise.write_bytes(b"\x10\x00\x00\x00TFL3" + bytes(range(256)) * 8)
+    for command, message in [
+        (("export/benchmark.py", noise, "--runs=1"), "noise.tflite"),
+        (("export/benchmark.py", tmp_path / "none.tflite"), "none.tflite"),
+        (("export/tflite.py", f"--model={noise}"), "noise.tflite is damaged"),
+    ]:
+        done = run(*command)
+        assert done.returncode != 0 and "Traceback" not in done.stderr
+        assert message in done.stderr.strip().splitlines()[-1]
+
+
+def test_plans_are_plain_data(trained):
+    found = plan(trained[0])
+    assert all(dataclasses.is_dataclass(each) for each in found)
+    assert [each.layer.name for each in found] == [
+        layer.name for layer in trained[0].layers if isinstance(layer, LookupConv2D)
+    ]
