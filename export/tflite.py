@@ -32,6 +32,7 @@ flags.DEFINE_enum("optimise", "speed", cost_model.OPTIMISE, "Decides between equ
 flags.DEFINE_enum("quantize", "none", ["none", *converter.QUANTISATIONS], "Quantisation.")
 flags.DEFINE_enum("io", "float32", converter.IO_TYPES, "Type of input and output, for int8.")
 flags.DEFINE_integer("examples", 200, "Training images that int8 measures on.", lower_bound=1)
+flags.DEFINE_boolean("layerwise", True, "Measure each lookup layer alone, for the report.")
 flags.DEFINE_boolean("calibrate", False, "Measure this machine first and keep it in --costs.")
 flags.DEFINE_string("costs", None, "JSON of the cost model of a machine; default: a typical one.")
 
@@ -51,10 +52,8 @@ def main(arguments):
     images = data.load(FLAGS.dataset, FLAGS.data_dir, image_size=size)
     training.refuse_mismatch(model, images, FLAGS.model)
     quantize = None if FLAGS.quantize == "none" else FLAGS.quantize
-    examples = None
-    if quantize == "int8":
-        batches = images.evaluation("train", FLAGS.examples).take(1)
-        examples = np.concatenate([batch.numpy() for batch, _ in batches])
+    batches = images.evaluation("train", FLAGS.examples).take(1)
+    examples = np.concatenate([batch.numpy() for batch, _ in batches])
     out = pathlib.Path(FLAGS.out or pathlib.Path(FLAGS.model).with_suffix(".tflite"))
     report = export.export(
         model,
@@ -67,6 +66,7 @@ def main(arguments):
         quantize,
         examples,
         FLAGS.io,
+        examples if FLAGS.layerwise else None,
     )
     report.write_json(FLAGS.report or out.with_suffix(".json"))
     print(report)

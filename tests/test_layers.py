@@ -126,7 +126,7 @@ def test_strided_1x1_computes_the_dictionary_stage_only_where_it_is_read(padding
     folded.build(x.shape)
     folded.set_weights(staged.get_weights())
     np.testing.assert_allclose(numpy(staged(x)), numpy(folded(x)), atol=1e-5, rtol=0)
-    assert staged._positions(x.shape)[0] == np.prod(staged.compute_output_shape(x.shape)[1:3])
+    assert staged.stage_positions(x.shape)[0] == np.prod(staged.compute_output_shape(x.shape)[1:3])
 
 
 def test_auto_takes_the_path_with_fewer_multiplications():

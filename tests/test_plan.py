@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tf_lcnn import LookupConv2D, LookupDense, data, models, profile
 from tf_lcnn.callbacks import TopS, project
-from tf_lcnn.lite import cost_model, export, metadata, quantise, runtime
+from tf_lcnn.lite import cost_model, export, layerwise, metadata, quantise, runtime
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.lowering import LOWERINGS
 from tf_lcnn.lite.plan import lowered, plan
@@ -157,7 +157,6 @@ def test_stored_bytes_are_those_of_the_file(way, kind):
 
 
 def test_calibration_gives_rates_that_can_be_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(cost_model, "_RUNS", 1)
     monkeypatch.setattr(cost_model, "_SHAPES", cost_model._SHAPES[-6:-1])
     costs = cost_model.calibrate(tmp_path / "cache" / "costs.json")
     assert cost_model.load(tmp_path / "cache" / "costs.json") == costs
@@ -191,10 +190,18 @@ def test_quantised_files_keep_the_accuracy(trained, examples, quantize, way, tmp
     assert report.bytes < (1.1 if (quantize, way) == ("dynamic", "sparse") else 0.9) * plain.bytes
     sparse = [t for t in runtime.parse(path.read_bytes()).subgraphs[0].tensors if t.sparsity]
     assert bool(sparse) == (way == "sparse" and quantize != "dynamic")
-    assert set(report.layer_decibels) == (
-        {each.layer.name for each in report.plans} if quantize == "int8" else set()
-    )
     json.dumps(report.as_dict())
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_each_layer_is_measured_alone_on_its_real_inputs(trained, examples, quantize):
+    model, _ = trained
+    plans = plan(model, "sparse")
+    figures = layerwise.measure(model, plans, examples[:8], quantize)
+    assert list(figures) == [each.layer.name for each in plans]
+    assert all(found.seconds > 0 for found in figures.values())
+    low, high = (20, 80) if quantize else (100, float("inf"))
+    assert all(low < found.decibels < high for found in figures.values())
 
 
 def test_int8_input_and_output_are_int8(trained, examples):
@@ -205,7 +212,7 @@ def test_int8_input_and_output_are_int8(trained, examples):
     assert kinds == {runtime.schema.TensorType.INT8}
     x = examples[:8]
     found = runtime.Interpreter(content=content).predict(x)
-    assert quantise.signal_to_noise(model(x).numpy(), found) > 20
+    assert layerwise.signal_to_noise(model(x).numpy(), found) > 20
 
 
 def test_equalising_gives_all_channels_of_s_one_range_and_changes_nothing(trained, examples):
@@ -222,7 +229,7 @@ def test_equalising_gives_all_channels_of_s_one_range_and_changes_nothing(traine
         s = np.abs(np.tensordot(x.numpy(), each.layer.dictionary, 1))
         ranges.setdefault(each.layer.name, []).append(s.max(axis=(0, 1, 2)))
 
-    with quantise._watched(model, even, watch):
+    with layerwise.watched(model, even, watch):
         model(examples, training=False)
     for found in ranges.values():
         top = np.max(found, axis=0)
@@ -330,6 +337,7 @@ def test_the_programs_export_and_time_a_model(trained, tmp_path):
     assert "DENSIFY" in done.stdout or "CONV_2D" in done.stdout
     report = json.loads((tmp_path / "model.json").read_text())
     assert len(report["layers"]) == 18 and report["proof"]["examples"] == 359
+    assert all(layer["measured_ms"] > 0 for layer in report["layers"])
     done = run("export/benchmark.py", tmp_path / "model.tflite", "--runs=3")
     assert done.returncode == 0, done.stderr
     assert "median ms" in done.stdout and "model.tflite" in done.stdout
@@ -346,6 +354,13 @@ def test_the_programs_name_what_is_wrong_in_one_line(trained, tmp_path):
         done = run(*command)
         assert done.returncode != 0 and "Traceback" not in done.stderr
         assert message in done.stderr.strip().splitlines()[-1]
+
+
+def test_a_channels_first_layer_is_refused():
+    model, _ = one_layer(LookupConv2D(6, 3, 4, data_format="channels_first"), (3, 8, 8))
+    with pytest.raises(ValueError, match="channels_first") as error:
+        plan(model)
+    assert "\n" not in str(error.value)
 
 
 def test_plans_are_plain_data(trained):

@@ -147,7 +147,7 @@ class _Lookup:
         """
         if self.forward != "auto":
             return self.forward
-        dictionary_positions, positions = self._positions(input_shape)
+        dictionary_positions, positions = self.stage_positions(input_shape)
         m, k = self.dictionary.shape
         n = self.coefficients.shape[-1]
         taps = math.prod(self.coefficients.shape[:-2])
@@ -296,7 +296,11 @@ class LookupConv2D(_Lookup, keras.layers.Conv2D):
         self.compute_output_shape(input_shape)
         self._build_lookup(channels, (*self.kernel_size, self.dictionary_size, self.filters))
 
-    def _positions(self, input_shape):
+    def stage_positions(self, input_shape):
+        """Where S and the output are computed: two numbers of positions, for one image.
+
+        Of an input whose size is not known both are per output position.
+        """
         axes = slice(1, 3) if self.data_format == "channels_last" else slice(2, 4)
         size, out = input_shape[axes], self.compute_output_shape(input_shape)[axes]
         # With a size unknown only the ratio counts: S at stride x stride points per output.
@@ -394,7 +398,8 @@ class LookupDense(_Lookup, keras.layers.Dense):
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: channels})
         self._build_lookup(channels, (self.dictionary_size, self.units))
 
-    def _positions(self, input_shape):
+    def stage_positions(self, input_shape):
+        """Where S and the output are computed: two numbers of positions, for one example."""
         positions = math.prod(size or 1 for size in input_shape[1:-1])
         return positions, positions
 

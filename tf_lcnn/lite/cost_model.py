@@ -5,7 +5,6 @@ import functools
 import json
 import os
 import pathlib
-import time
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +12,7 @@ from scipy.optimize import nnls
 
 from tf_lcnn.lite import lowering
 from tf_lcnn.lite.converter import to_tflite
-from tf_lcnn.lite.runtime import Interpreter
+from tf_lcnn.lite.runtime import Interpreter, median_seconds
 from tf_lcnn.profile import sparse_bytes
 
 OPTIMISE = ("speed", "size")
@@ -135,7 +134,6 @@ _SHAPES = (
     *((7, 3, 128, 512), (7, 3, 512, 512), (27, 5, 30, 192), (32, 3, 8, 16), (32, 1, 16, 8)),
     (1, 1, 4096, 4096),
 )
-_RUNS = 15
 
 
 def calibrate(path=None):
@@ -167,7 +165,7 @@ def _rates(quantize):
     # Many elements in few calls, and few elements in many calls.
     large, small = _Gathers(28, 32, 128, 3), _Gathers(2, 8, 8, 40)
     models += [_compiled(each.run, each.shape, quantize) for each in (large, small)]
-    seconds = _median_seconds(models)
+    seconds = median_seconds(models)
     scaled = np.array(features) / seconds[: len(features), None]
     convolution, _ = nnls(scaled, np.ones(len(features)))
     gathers = np.array([[each.elements, each.calls] for each in (large, small)], float)
@@ -196,17 +194,6 @@ def _compiled(function, shape, quantize):
     images = np.random.default_rng(1).normal(size=(2, *shape)).astype(np.float32)
     io = "float32" if quantize is None else "int8"
     return Interpreter(content=to_tflite(function, (1, *shape), (), quantize, images, io))
-
-
-def _median_seconds(models):
-    seconds = np.zeros((_RUNS, len(models)))
-    for i in range(-2, _RUNS):
-        for j, model in enumerate(models):
-            start = time.perf_counter()
-            model.run()
-            # The first two runs warm up and are overwritten.
-            seconds[max(i, 0), j] = time.perf_counter() - start
-    return np.median(seconds, axis=0)
 
 
 def save(costs, path):

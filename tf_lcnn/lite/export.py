@@ -13,8 +13,9 @@ from ai_edge_litert import schema_py_generated as schema
 from tf_lcnn.layers import sublayers
 from tf_lcnn.lite import cost_model, lowering, metadata
 from tf_lcnn.lite.converter import to_tflite
+from tf_lcnn.lite.layerwise import measure, signal_to_noise
 from tf_lcnn.lite.plan import AUTO, lowered, plan
-from tf_lcnn.lite.quantise import equalise, layer_signal_to_noise, signal_to_noise
+from tf_lcnn.lite.quantise import equalise
 from tf_lcnn.lite.runtime import Interpreter, parse
 from tf_lcnn.profile import profile
 
@@ -72,7 +73,7 @@ class Report:
         operators: LiteRT operator -> how many the file has.
         bytes: size of the file.
         proof: the Proof.
-        layer_decibels: for int8, signal to noise of each lookup layer alone, in dB.
+        figures: by layer name, the `layerwise.LayerFigures`, where they were asked for.
     """
 
     path: pathlib.Path
@@ -80,7 +81,7 @@ class Report:
     operators: dict
     bytes: int
     proof: Proof
-    layer_decibels: dict
+    figures: dict
 
     def as_dict(self):
         """Everything in plain Python types, as in the JSON file."""
@@ -99,11 +100,17 @@ class Report:
                     "batch_normalisation": each.folded,
                     "predicted_ms": {way: 1e3 * t for way, t in each.seconds.items()},
                     "bytes": each.bytes,
-                    "decibels": self.layer_decibels.get(each.layer.name),
+                    **self._measured(each.layer.name),
                 }
                 for each in self.plans
             ],
         }
+
+    def _measured(self, name):
+        if name not in self.figures:
+            return {}
+        found = self.figures[name]
+        return {"measured_ms": 1e3 * found.seconds, "decibels": found.decibels}
 
     def write_json(self, path):
         """Writes the report as JSON, beside its place first, then renamed into it."""
@@ -116,13 +123,14 @@ class Report:
                 f"{way} {1e3 * each.seconds[way]:.3f} ms {each.bytes[way]:,} bytes"
                 for way in lowering.LOWERINGS
             )
-            lines.append(
-                f"{each.layer.name}: {each.lowering}, k {each.layer.k}, s <= {each.layer.lookups}"
-                f" (predicted: {ways})"
+            line = (
+                f"{each.layer.name}: {each.lowering}, k {each.layer.k}, s <= {each.layer.lookups}; "
+                f"predicted: {ways}"
             )
-        if self.layer_decibels:
-            name = min(self.layer_decibels, key=self.layer_decibels.get)
-            lines.append(f"int8 costs most in {name}: {self.layer_decibels[name]:.1f} dB alone.")
+            if each.layer.name in self.figures:
+                found = self.figures[each.layer.name]
+                line += f"; measured alone {1e3 * found.seconds:.3f} ms, {found.decibels:.1f} dB"
+            lines.append(line)
         if not self.plans:
             lines.append("No lookup layers: the model leaves as it is.")
         operators = ", ".join(f"{name} {count}" for name, count in sorted(self.operators.items()))
@@ -247,6 +255,7 @@ def export(
     quantize=None,
     examples=None,
     io="float32",
+    layerwise=None,
 ):
     """Writes a .tflite and proves that it computes what the model computes in float32.
 
@@ -259,6 +268,8 @@ def export(
         images: a `data.DataSet`; its labels and normalisation become the file's metadata.
         quantize, examples, io: see `converter.to_tflite`. For int8 the ranges of S are
             equalised on the examples first.
+        layerwise: array (count, ...) of real inputs to measure each lookup layer on, alone,
+            for the report; None measures none.
 
     Returns:
         Report.
@@ -273,10 +284,8 @@ def export(
     _refuse(model)
     model = in_float32(model)
     plans = plan(model, way, optimise, costs, quantize)
-    layer_decibels = {}
     if quantize == "int8" and examples is not None and len(examples):
         plans = equalise(model, plans, examples)
-        layer_decibels = layer_signal_to_noise(model, plans, examples)
     content = convert(model, plans, quantize, examples, io)
     found = operators(content)
     if images is not None:
@@ -285,15 +294,16 @@ def export(
     _write(candidate, content)
     proof = compare(model, candidate, batches)
     if not proof.holds(quantize):
-        worst = ""
-        if layer_decibels:
-            name = min(layer_decibels, key=layer_decibels.get)
-            worst = f"; the layer that loses most is {name}, {layer_decibels[name]:.1f} dB"
-        raise ProofError(
-            f"{candidate} does not compute what {model.name} computes: {proof}{worst}."
-        )
+        message = f"{candidate} does not compute what {model.name} computes: {proof}"
+        if quantize is not None and plans:
+            inputs = examples if examples is not None else next(iter(batches))[0][:8]
+            figures = measure(model, plans, np.asarray(inputs), quantize)
+            worst = min(figures, key=lambda name: figures[name].decibels)
+            message += f"; the layer that loses most is {worst}, {figures[worst].decibels:.1f} dB"
+        raise ProofError(f"{message}.")
     os.replace(candidate, path)
-    return Report(path, tuple(plans), found, len(content), proof, layer_decibels)
+    figures = {} if layerwise is None else measure(model, plans, layerwise, quantize)
+    return Report(path, tuple(plans), found, len(content), proof, figures)
 
 
 def _write(path, content):

@@ -90,7 +90,7 @@ def constants(call, batch_normalisation=None):
     if not used.size:
         # A stage needs a row, even if no lookup does.
         used = np.array([0])
-    dictionary_positions, positions = layer._positions((1, *call.input_shape))
+    dictionary_positions, positions = layer.stage_positions((1, *call.input_shape))
     return Constants(
         name=layer.name,
         dictionary=dictionary[:, used],

@@ -46,18 +46,22 @@ def plan(model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT, quantize=N
         list of LayerPlan.
 
     Raises:
-        ValueError: unknown way or optimise.
+        ValueError: unknown way or optimise, or a layer that is channels_first.
     """
     if way != AUTO and way not in lowering.LOWERINGS:
         raise ValueError(f"Unknown lowering {way!r}: {', '.join((AUTO, *lowering.LOWERINGS))}.")
     calls = trace(model)
-    lookups = {id(layer): layer for layer in lookup_layers(model)}
     plans = []
-    for key in lookups:
-        of_layer = [call for call in calls if call.layer is lookups[key]]
+    for layer in lookup_layers(model):
+        of_layer = [call for call in calls if call.layer is layer]
         if not of_layer:
             # In the model, but not on the way to its outputs.
             continue
+        if getattr(layer, "data_format", "channels_last") != "channels_last":
+            raise ValueError(
+                f"Layer {layer.name} is channels_first, and LiteRT's convolutions are "
+                "channels_last: build the model so, its weights fit."
+            )
         normalisation = _batch_normalisation(of_layer, calls)
         constants = lowering.constants(of_layer[0], normalisation)
         chosen = cost_model.choose(constants, costs, optimise, quantize) if way == AUTO else way

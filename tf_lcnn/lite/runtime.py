@@ -1,6 +1,7 @@
 """Runs and times a .tflite file."""
 
 import struct
+import time
 
 import numpy as np
 from ai_edge_litert import interpreter as litert
@@ -93,3 +94,15 @@ def _real(values, tensor):
     if not scale:
         return values
     return np.float32(scale) * (values.astype(np.float32) - zero_point)
+
+
+def median_seconds(interpreters, runs=15):
+    """Median seconds of a run of each Interpreter; they take turns, after two runs to warm up."""
+    seconds = np.zeros((runs, len(interpreters)))
+    for i in range(-2, runs):
+        for j, interpreter in enumerate(interpreters):
+            start = time.perf_counter()
+            interpreter.run()
+            # The runs to warm up are overwritten.
+            seconds[max(i, 0), j] = time.perf_counter() - start
+    return np.median(seconds, axis=0)
