@@ -263,3 +263,9 @@ def test_a_saved_network_gives_the_same_outputs(name, tmp_path):
     np.testing.assert_array_equal(np.asarray(model(images)), np.asarray(loaded(images)))
     assert loaded.count_params() == model.count_params()
     assert sizes_by_stage(loaded) == sizes_by_stage(model)
+
+
+def test_an_input_too_small_for_the_network_is_refused_in_one_line():
+    with pytest.raises(ValueError, match="designed for") as error:
+        build("alexnet", input_shape=(32, 32, 3))
+    assert "\n" not in str(error.value)

@@ -140,12 +140,17 @@ def test_the_log_has_a_row_per_epoch_with_the_costs(unbroken):
 
 
 @pytest.mark.parametrize(
-    "flags", [("--break_batch=2",), ("--precision=mixed_bfloat16",)], ids=lambda flags: flags[0]
+    ("flags", "more"),
+    [
+        (("--break_batch=2",), set()),
+        (("--precision=mixed_bfloat16", "--tensorboard"), {"tensorboard"}),
+    ],
+    ids=["break_batch", "mixed_precision_and_tensorboard"],
 )
-def test_a_run_of_one_epoch_exports_under(flags, tmp_path):
+def test_a_run_of_one_epoch_exports_under(flags, more, tmp_path):
     run_dir = tmp_path / "run"
     succeed(*SMALL, "--epochs=1", "--top_s=3", f"--run_dir={run_dir}", *flags)
-    assert {path.name for path in run_dir.iterdir()} == FILES
+    assert {path.name for path in run_dir.iterdir()} == FILES | more
 
 
 # Interrupted and repeated

@@ -122,5 +122,13 @@ def build(
         return LookupDense(units, dictionary_size, **arguments, **lookup)(x)
 
     shape = tuple(input_shape or own_shape)
-    inputs, outputs = net(conv, dense, shape, classes or own_classes, sizes)
+    try:
+        inputs, outputs = net(conv, dense, shape, classes or own_classes, sizes)
+    except ValueError as error:
+        # Keras tells in many lines that a map became too small; ours are of one line.
+        if "\n" not in str(error):
+            raise
+        raise ValueError(
+            f"{name} does not fit an input of {shape}; it was designed for {own_shape}."
+        ) from error
     return keras.Model(inputs, outputs, name=name)
