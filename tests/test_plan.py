@@ -60,7 +60,7 @@ def test_rows_that_no_lookup_uses_are_dropped():
     for way in LOWERINGS:
         (found,) = plan(model, way)
         assert (found.layer.k, found.layer.rows_dropped) == (5, 3)
-        with lowered(model, [found]):
+        with lowered([found]):
             np.testing.assert_allclose(model(x).numpy(), expected, rtol=0, atol=1e-5)
     np.testing.assert_array_equal(model(x).numpy(), expected)
 
@@ -70,7 +70,7 @@ def test_a_layer_without_any_lookup_is_its_bias(way):
     model, layer = one_layer(LookupConv2D(6, 3, 8, padding="same"), (5, 5, 4))
     layer.coefficients.assign(np.zeros((3, 3, 8, 6)))
     layer.bias.assign(np.arange(6))
-    with lowered(model, plan(model, way)):
+    with lowered(plan(model, way)):
         found = model(random((1, 5, 5, 4))).numpy()
     np.testing.assert_array_equal(found, np.broadcast_to(np.arange(6), (1, 5, 5, 6)))
 
@@ -90,13 +90,13 @@ def test_batch_normalisation_is_folded_only_where_nothing_else_needs_the_layer(w
             layer.set_weights([random(5, 1), random(5, 2), random(5, 3), random(5, 4) ** 2])
     plans = plan(model, way)
     assert {each.layer.name: each.folded for each in plans} == {
-        "alone": "folded",
+        "alone": model.get_layer("folded"),
         "shared": None,
         "active": None,
     }
     x = random((1, 6, 6, 4))
     expected = model(x).numpy()
-    with lowered(model, plans):
+    with lowered(plans):
         found = model(x).numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
@@ -169,6 +169,21 @@ def test_calibration_gives_rates_that_can_be_kept(tmp_path, monkeypatch):
         cost_model.load(tmp_path / "other.json")
 
 
+@pytest.mark.parametrize("way", LOWERINGS)
+def test_layers_of_one_name_in_nested_models_are_told_apart(way, tmp_path):
+    def inner():
+        conv = LookupConv2D(4, 3, 3, padding="same", use_bias=False, name="conv")
+        return keras.Sequential([conv, keras.layers.BatchNormalization(name="bn")])
+
+    model = keras.Sequential([keras.Input((6, 6, 4)), inner(), inner(), keras.layers.Flatten()])
+    for i, layer in enumerate(model.layers[:2]):
+        layer.layers[1].set_weights([random(4, 10 * i + j) ** 2 for j in range(4)])
+    batches = [(random((3, 6, 6, 4)), np.arange(3))]
+    report = export.export(model, tmp_path / "m.tflite", batches, way)
+    assert report.proof.relative_difference <= 1e-5
+    assert [each.folded for each in report.plans] == [x.layers[1] for x in model.layers[:2]]
+
+
 def test_unknown_ways_are_refused():
     model, _ = one_layer(LookupDense(6, 4), (5,))
     with pytest.raises(ValueError, match="auto, sparse, gather, folded"):
@@ -198,10 +213,10 @@ def test_each_layer_is_measured_alone_on_its_real_inputs(trained, examples, quan
     model, _ = trained
     plans = plan(model, "sparse")
     figures = layerwise.measure(model, plans, examples[:8], quantize)
-    assert list(figures) == [each.layer.name for each in plans]
-    assert all(found.seconds > 0 for found in figures.values())
+    assert len(figures) == len(plans)
+    assert all(found.seconds > 0 for found in figures)
     low, high = (20, 80) if quantize else (100, float("inf"))
-    assert all(low < found.decibels < high for found in figures.values())
+    assert all(low < found.decibels < high for found in figures)
 
 
 def test_int8_input_and_output_are_int8(trained, examples):
@@ -219,17 +234,17 @@ def test_equalising_gives_all_channels_of_s_one_range_and_changes_nothing(traine
     model, _ = trained
     plans = plan(model, "sparse")
     even = quantise.equalise(model, plans, examples)
-    with lowered(model, even):
+    with lowered(even):
         found = model(examples, training=False).numpy()
     expected = model(examples, training=False).numpy()
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     ranges = {}
 
-    def watch(each, x):
-        s = np.abs(np.tensordot(x.numpy(), each.layer.dictionary, 1))
-        ranges.setdefault(each.layer.name, []).append(s.max(axis=(0, 1, 2)))
+    def watch(index, x):
+        s = np.abs(np.tensordot(x.numpy(), even[index].layer.dictionary, 1))
+        ranges.setdefault(index, []).append(s.max(axis=(0, 1, 2)))
 
-    with layerwise.watched(model, even, watch):
+    with layerwise.watched(even, watch):
         model(examples, training=False)
     for found in ranges.values():
         top = np.max(found, axis=0)
@@ -287,6 +302,23 @@ def test_a_quantised_file_that_loses_too_much_is_rejected_with_its_worst_layer(
             examples=examples,
         )
     assert [path.name for path in tmp_path.iterdir()] == ["m.rejected.tflite"]
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    path = tmp_path / "m.tflite"
+    path.write_text("an older file")
+
+    def full(self, content):
+        with open(self, "wb") as file:
+            file.write(content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        export.export(model, path, [(random((2, 3)), np.array([0, 1]))])
+    assert [file.name for file in tmp_path.iterdir()] == ["m.tflite"]
+    assert path.read_text() == "an older file"
 
 
 def test_the_file_tells_the_phone_what_it_needs(trained, tmp_path):

@@ -73,7 +73,7 @@ class Report:
         operators: LiteRT operator -> how many the file has.
         bytes: size of the file.
         proof: the Proof.
-        figures: by layer name, the `layerwise.LayerFigures`, where they were asked for.
+        figures: a `layerwise.LayerFigures` per plan, where they were asked for, else empty.
     """
 
     path: pathlib.Path
@@ -81,7 +81,7 @@ class Report:
     operators: dict
     bytes: int
     proof: Proof
-    figures: dict
+    figures: tuple
 
     def as_dict(self):
         """Everything in plain Python types, as in the JSON file."""
@@ -97,20 +97,22 @@ class Report:
                     "k": each.layer.k,
                     "rows_dropped": each.layer.rows_dropped,
                     "max_s": each.layer.lookups,
-                    "batch_normalisation": each.folded,
+                    "batch_normalisation": each.folded.name if each.folded else None,
                     "predicted_ms": {way: 1e3 * t for way, t in each.seconds.items()},
                     "bytes": each.bytes,
-                    **self._measured(each.layer.name),
+                    **measured,
                 }
-                for each in self.plans
+                for each, measured in zip(self.plans, self._measured(), strict=True)
             ],
         }
 
-    def _measured(self, name):
-        if name not in self.figures:
-            return {}
-        found = self.figures[name]
-        return {"measured_ms": 1e3 * found.seconds, "decibels": found.decibels}
+    def _measured(self):
+        if not self.figures:
+            return [{}] * len(self.plans)
+        return [
+            {"measured_ms": 1e3 * found.seconds, "decibels": found.decibels}
+            for found in self.figures
+        ]
 
     def write_json(self, path):
         """Writes the report as JSON, beside its place first, then renamed into it."""
@@ -118,7 +120,7 @@ class Report:
 
     def __str__(self):
         lines = []
-        for each in self.plans:
+        for each, measured in zip(self.plans, self._measured(), strict=True):
             ways = ", ".join(
                 f"{way} {1e3 * each.seconds[way]:.3f} ms {each.bytes[way]:,} bytes"
                 for way in lowering.LOWERINGS
@@ -127,9 +129,10 @@ class Report:
                 f"{each.layer.name}: {each.lowering}, k {each.layer.k}, s <= {each.layer.lookups}; "
                 f"predicted: {ways}"
             )
-            if each.layer.name in self.figures:
-                found = self.figures[each.layer.name]
-                line += f"; measured alone {1e3 * found.seconds:.3f} ms, {found.decibels:.1f} dB"
+            if measured:
+                line += "; measured alone {measured_ms:.3f} ms, {decibels:.1f} dB".format(
+                    **measured
+                )
             lines.append(line)
         if not self.plans:
             lines.append("No lookup layers: the model leaves as it is.")
@@ -177,7 +180,7 @@ def convert(model, plans=None, quantize=None, examples=None, io="float32"):
     plans = plan(model, quantize=quantize) if plans is None else plans
     shape = (1, *model.inputs[0].shape[1:])
     variables = [variable.value for variable in model.variables]
-    with lowered(model, plans):
+    with lowered(plans):
         return to_tflite(
             lambda image: model(image, training=False), shape, variables, quantize, examples, io
         )
@@ -298,12 +301,13 @@ def export(
         if quantize is not None and plans:
             inputs = examples if examples is not None else next(iter(batches))[0][:8]
             figures = measure(model, plans, np.asarray(inputs), quantize)
-            worst = min(figures, key=lambda name: figures[name].decibels)
-            message += f"; the layer that loses most is {worst}, {figures[worst].decibels:.1f} dB"
+            pairs = zip(figures, plans, strict=True)
+            decibels, worst = min((each.decibels, p.layer.name) for each, p in pairs)
+            message += f"; the layer that loses most is {worst}, {decibels:.1f} dB"
         raise ProofError(f"{message}.")
     os.replace(candidate, path)
-    figures = {} if layerwise is None else measure(model, plans, layerwise, quantize)
-    return Report(path, tuple(plans), found, len(content), proof, figures)
+    figures = () if layerwise is None else measure(model, plans, layerwise, quantize)
+    return Report(path, tuple(plans), found, len(content), proof, tuple(figures))
 
 
 def _write(path, content):

@@ -5,7 +5,6 @@ import dataclasses
 
 import numpy as np
 
-from tf_lcnn.layers import lookup_layers
 from tf_lcnn.lite import lowering
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.plan import lowered
@@ -33,19 +32,16 @@ def signal_to_noise(expected, found):
 
 
 @contextlib.contextmanager
-def watched(model, plans, watch):
-    """Within this context the lowered model calls watch(plan, input) for each lookup layer."""
-    by_name = {plan.layer.name: plan for plan in plans}
-    with lowered(model, plans):
-        for layer in lookup_layers(model):
-            if layer.name in by_name:
-                run, plan = layer.call, by_name[layer.name]
+def watched(plans, watch):
+    """Within this context the lowered model calls watch(index of the plan, input) on the way."""
+    with lowered(plans):
+        for index, plan in enumerate(plans):
 
-                def call(x, run=run, plan=plan, **_):
-                    watch(plan, x)
-                    return run(x)
+            def call(x, index=index, run=plan.source.call, **_):
+                watch(index, x)
+                return run(x)
 
-                layer.call = call
+            plan.source.call = call
         yield
 
 
@@ -58,22 +54,21 @@ def measure(model, plans, examples, quantize=None):
         quantize: see `converter.to_tflite`.
 
     Returns:
-        dict: layer name -> LayerFigures.
+        list of LayerFigures, one per plan.
     """
-    inputs = {plan.layer.name: [] for plan in plans}
-    with watched(model, plans, lambda plan, x: inputs[plan.layer.name].append(x.numpy()[0])):
+    inputs = [[] for _ in plans]
+    with watched(plans, lambda index, x: inputs[index].append(x.numpy()[0])):
         for example in examples:
             model(example[None], training=False)
     files, decibels = [], []
-    for plan in plans:
+    for plan, found in zip(plans, inputs, strict=True):
 
         def run(x, plan=plan):
             return lowering.apply(plan.layer, x, plan.lowering)
 
-        x = np.stack(inputs[plan.layer.name])
+        x = np.stack(found)
         content = to_tflite(run, (1, *x.shape[1:]), quantize=quantize, examples=x)
         files.append(Interpreter(content=content))
         expected = np.concatenate([run(image[None]).numpy() for image in x])
         decibels.append(signal_to_noise(expected, files[-1].predict(x)))
-    figures = map(LayerFigures, map(float, median_seconds(files)), decibels)
-    return dict(zip(inputs, figures, strict=True))
+    return list(map(LayerFigures, map(float, median_seconds(files)), decibels))

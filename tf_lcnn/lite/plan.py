@@ -5,7 +5,7 @@ import dataclasses
 
 import keras
 
-from tf_lcnn.layers import lookup_layers, sublayers
+from tf_lcnn.layers import lookup_layers
 from tf_lcnn.lite import cost_model, lowering
 from tf_lcnn.profile import trace
 
@@ -17,18 +17,20 @@ class LayerPlan:
     """How one lookup layer leaves, and what each way would take.
 
     Attributes:
+        source: the Keras layer.
         layer: its `lowering.Constants`.
         lowering: the way it leaves.
         seconds: by lowering, predicted, on one thread.
         bytes: by lowering, of its constants in the file.
-        folded: name of the batch normalisation folded into it, or None.
+        folded: the BatchNormalization that is folded into it, or None.
     """
 
+    source: keras.Layer
     layer: lowering.Constants
     lowering: str
     seconds: dict
     bytes: dict
-    folded: str | None
+    folded: keras.Layer | None
 
 
 def plan(model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT, quantize=None):
@@ -67,13 +69,14 @@ def plan(model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT, quantize=N
         chosen = cost_model.choose(constants, costs, optimise, quantize) if way == AUTO else way
         plans.append(
             LayerPlan(
+                source=layer,
                 layer=constants,
                 lowering=chosen,
                 seconds={w: costs.seconds(constants, w, quantize) for w in lowering.LOWERINGS},
                 bytes={
                     w: cost_model.stored_bytes(constants, w, quantize) for w in lowering.LOWERINGS
                 },
-                folded=normalisation.name if normalisation is not None else None,
+                folded=normalisation,
             )
         )
     return plans
@@ -95,24 +98,21 @@ def _batch_normalisation(calls_of_layer, calls):
 
 
 @contextlib.contextmanager
-def lowered(model, plans):
-    """Within this context the model runs its lookup layers as planned."""
-    by_name = {plan.layer.name: plan for plan in plans}
-    folded = {plan.folded for plan in plans}
-    changed = []
+def lowered(plans):
+    """Within this context the model of these plans runs its lookup layers as planned."""
+    calls = {}
+    for each in plans:
+        calls[each.source] = _call(each)
+        if each.folded is not None:
+            calls[each.folded] = lambda x, **_: x
     try:
-        for layer in sublayers(model):
-            if layer.name in by_name:
-                layer.call = _call(by_name[layer.name])
-            elif layer.name in folded:
-                layer.call = lambda x, **_: x
-            else:
-                continue
-            changed.append(layer)
+        for layer, call in calls.items():
+            layer.call = call
         yield
     finally:
-        for layer in changed:
-            del layer.call
+        for layer in calls:
+            if "call" in vars(layer):
+                del layer.call
 
 
 def _call(plan):

@@ -22,20 +22,19 @@ def equalise(model, plans, examples):
     Returns:
         list of LayerPlan.
     """
-    largest = {}
+    largest = [0] * len(plans)
 
-    def watch(plan, x):
-        s = tf.abs(tf.tensordot(x, plan.layer.dictionary, 1))
+    def watch(index, x):
+        s = tf.abs(tf.tensordot(x, plans[index].layer.dictionary, 1))
         found = tf.reduce_max(s, axis=list(range(len(s.shape) - 1))).numpy()
-        name = plan.layer.name
-        largest[name] = np.maximum(largest.get(name, 0), found)
+        largest[index] = np.maximum(largest[index], found)
 
-    with watched(model, plans, watch):
+    with watched(plans, watch):
         for example in examples:
             model(example[None], training=False)
     return [
-        dataclasses.replace(plan, layer=_scaled(plan.layer, largest[plan.layer.name]))
-        for plan in plans
+        dataclasses.replace(plan, layer=_scaled(plan.layer, ranges))
+        for plan, ranges in zip(plans, largest, strict=True)
     ]
 
 
