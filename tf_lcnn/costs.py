@@ -4,7 +4,8 @@ import csv
 import dataclasses
 import io
 import json
-import os
+
+from tf_lcnn import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,17 +115,17 @@ class ModelProfile:
         return data
 
     def write_json(self, path):
-        """Writes the profile as JSON, beside the place first, then renamed into it."""
-        _write(path, json.dumps(self.as_dict(), indent=2) + "\n")
+        """Writes the profile as JSON."""
+        files.write(path, json.dumps(self.as_dict(), indent=2) + "\n")
 
     def write_csv(self, path):
-        """Writes a row per layer as CSV, beside the place first, then renamed into it."""
+        """Writes a row per layer as CSV."""
         rows = self.as_dict()["layers"]
         text = io.StringIO()
         writer = csv.DictWriter(text, rows[0] if rows else ["name"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        _write(path, text.getvalue())
+        files.write(path, text.getvalue())
 
     def __str__(self):
         return _table(self)
@@ -133,13 +134,6 @@ class ModelProfile:
 def _ratio(numerator, denominator):
     # Nothing against nothing is no change.
     return numerator / denominator if denominator else 1.0
-
-
-def _write(path, text):
-    beside = f"{path}.partial"
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(beside, path)
 
 
 _COLUMNS = (

@@ -1,14 +1,14 @@
 """What a training run needs around `model.fit`: optimisers, schedules, its directory, resuming."""
 
 import csv
+import io
 import math
-import os
 import pathlib
 import zipfile
 
 import keras
 
-from tf_lcnn import sparsity
+from tf_lcnn import files, sparsity
 from tf_lcnn.layers import lookup_layers
 
 # The paper's learning rates (section 4): (the epoch from which it holds, rate / first rate).
@@ -144,11 +144,9 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def save_model(model, path):
-    """Saves a .keras file beside its place, then renames it: never a half-written file."""
-    path = pathlib.Path(path)
-    beside = path.with_name(f"partial-{path.name}")
-    model.save(beside)
-    os.replace(beside, path)
+    """Saves a .keras file, never a half-written one."""
+    with files.replacing(path) as beside:
+        model.save(beside)
 
 
 def load_model(path, images=None):
@@ -209,7 +207,7 @@ def write_flags(run_dir, used):
     # A repetition of the run is not to overwrite it.
     kept = (flag for flag in used if flag.name not in ("overwrite", "resume"))
     lines = [flag.serialize() for flag in kept if flag.value is not None]
-    (pathlib.Path(run_dir) / USED_FLAGS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    files.write(pathlib.Path(run_dir) / USED_FLAGS, "\n".join(lines) + "\n")
 
 
 def prepare_run_dir(run_dir, overwrite=False):
@@ -240,7 +238,6 @@ def trim_log(run_dir, epoch):
     with open(path, newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     kept = [row for row in rows if row and int(row[0]) < epoch]
-    beside = path.with_name(f"partial-{LOG}")
-    with open(beside, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *kept])
-    os.replace(beside, path)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *kept])
+    files.write(path, text.getvalue())

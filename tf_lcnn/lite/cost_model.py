@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 
 import numpy as np
 import tensorflow as tf
 from scipy.optimize import nnls
 
+from tf_lcnn import files
 from tf_lcnn.lite import lowering
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.runtime import Interpreter, median_seconds
@@ -197,12 +197,9 @@ def _compiled(function, shape, quantize):
 
 
 def save(costs, path):
-    """Writes a CostModel as JSON, beside its place first, then renamed into it."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"partial-{path.name}")
-    beside.write_text(json.dumps(dataclasses.asdict(costs), indent=2) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    """Writes a CostModel as JSON."""
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    files.write(path, json.dumps(dataclasses.asdict(costs), indent=2) + "\n")
 
 
 def load(path):

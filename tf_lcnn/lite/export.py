@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tf_lcnn import files
 from tf_lcnn.layers import sublayers
 from tf_lcnn.lite import cost_model, lowering, metadata
 from tf_lcnn.lite.converter import to_tflite
@@ -115,8 +116,8 @@ class Report:
         ]
 
     def write_json(self, path):
-        """Writes the report as JSON, beside its place first, then renamed into it."""
-        _write(pathlib.Path(path), (json.dumps(self.as_dict(), indent=2) + "\n").encode())
+        """Writes the report as JSON."""
+        files.write(path, json.dumps(self.as_dict(), indent=2) + "\n")
 
     def __str__(self):
         lines = []
@@ -294,7 +295,7 @@ def export(
     if images is not None:
         content = metadata.append(content, metadata.describe(model, images, profile(model)))
     candidate = path.with_suffix(".rejected.tflite")
-    _write(candidate, content)
+    files.write(candidate, content)
     proof = compare(model, candidate, batches)
     if not proof.holds(quantize):
         message = f"{candidate} does not compute what {model.name} computes: {proof}"
@@ -308,13 +309,3 @@ def export(
     os.replace(candidate, path)
     figures = () if layerwise is None else measure(model, plans, layerwise, quantize)
     return Report(path, tuple(plans), found, len(content), proof, tuple(figures))
-
-
-def _write(path, content):
-    beside = path.with_name(f"partial-{path.name}")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        # A full disk leaves half a file.
-        beside.unlink(missing_ok=True)
