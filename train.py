@@ -217,7 +217,9 @@ def main(arguments):
     training.save_model(model, run_dir / training.MODEL)
     print(f"Saved {run_dir / training.MODEL}")
     print_test(model.evaluate(test, verbose=0, return_dict=True))
-    if FLAGS.export:
+    if FLAGS.export and keras.backend.backend() != "tensorflow":
+        print("Not exported: that needs KERAS_BACKEND=tensorflow, with export/tflite.py.")
+    elif FLAGS.export:
         path = run_dir / "model.tflite"
         # The form that the counts are of; export/tflite.py makes others.
         report = export.export(model, path, test, "sparse", images=images)

@@ -141,10 +141,11 @@ class Report:
         lines += [f"Operators, all builtin: {operators}", f"{self.path}: {self.bytes:,} bytes"]
         smallest = sum(min(each.bytes.values()) for each in self.plans)
         taken = sum(each.bytes[each.lowering] for each in self.plans)
+        sparse = sum(each.bytes["sparse"] for each in self.plans)
         if taken > 1.1 * smallest:
             lines.append(
-                f"The lookup layers take {taken:,} bytes for speed; the smallest lowerings would "
-                f"take {smallest:,}: optimise for size."
+                f"The lookup layers take {taken:,} bytes for speed; the smallest way for each "
+                f"would take {smallest:,}, all of them sparse {sparse:,}."
             )
         return "\n".join([*lines, str(self.proof)])
 
