@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from helpers import random, settle
 
 from tf_lcnn import models
 from tf_lcnn.callbacks import project
@@ -38,19 +39,9 @@ pytestmark = [
 ]
 
 
-def random(shape, seed):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
 def lookup():
     model = models.build("resnet20_lcnn", input_shape=(16, 16, 3))
-    # Two steps, so that the statistics of batch normalisation are not trivial.
-    model.compile(
-        keras.optimizers.SGD(0.01),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    for step in range(2):
-        model.train_on_batch(random((8, 16, 16, 3), step), np.arange(8))
+    settle(model)
     project(model, 3)
     return model
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from helpers import numpy
 
 from tf_lcnn import LookupConv2D, LookupDense, profile, sparsity
 from tf_lcnn.callbacks import SparsityMonitor, TopS
@@ -14,10 +15,6 @@ from tf_lcnn.layers import lookup_layers
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(48, 6, 6, 3)).astype(np.float32)
 Y = RNG.normal(size=(48, 5)).astype(np.float32)
-
-
-def numpy(x):
-    return np.asarray(keras.ops.convert_to_numpy(x))
 
 
 def make(optimizer=None, **compile_arguments):

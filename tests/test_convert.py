@@ -6,6 +6,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from helpers import chain
 from keras import layers
 
 from tf_lcnn import LookupConv2D, LookupDense, lookupify, profile
@@ -13,14 +14,6 @@ from tf_lcnn.convert import decisions
 from tf_lcnn.layers import lookup_layers, sublayers
 
 SHAPE = (8, 8, 3)
-
-
-def chain(shape, *members):
-    inputs = keras.Input(shape)
-    outputs = inputs
-    for member in members:
-        outputs = member(outputs)
-    return keras.Model(inputs, outputs)
 
 
 def members():

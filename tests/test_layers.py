@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from helpers import numpy, random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,14 +14,6 @@ from tf_lcnn import LookupConv2D, LookupDense, LookupL1
 from tf_lcnn.layers import lookup_layers, sublayers
 
 HALF_ULP = 2.0**-24
-
-
-def numpy(x):
-    return np.asarray(keras.ops.convert_to_numpy(x))
-
-
-def random(shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def sparse(shape, density, seed):

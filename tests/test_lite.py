@@ -4,33 +4,17 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from helpers import constant_bytes, random, settle
 
 from tf_lcnn import LookupConv2D, LookupDense, models, profile
 from tf_lcnn.callbacks import project
 from tf_lcnn.lite import export
 from tf_lcnn.lite.lowering import LOWERINGS
-from tf_lcnn.lite.runtime import Interpreter
+from tf_lcnn.lite.runtime import Interpreter, parse
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="export needs the TensorFlow backend"
 )
-
-
-def random(shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def settle(model, steps=2):
-    """Trains a moment, so that the statistics of batch normalisation are not trivial."""
-    model.compile(
-        keras.optimizers.SGD(0.01),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    shape = model.input_shape[1:]
-    labels = np.arange(8) % model.output_shape[-1]
-    for step in range(steps):
-        model.train_on_batch(random((8, *shape), step), labels)
-    return model
 
 
 def batches(model, count=6):
@@ -56,10 +40,6 @@ def odd():
     x = LookupConv2D(9, 1, 3, strides=2, use_bias=False)(keras.layers.ReLU()(x))
     x = LookupConv2D(8, 2, 6, padding="valid", threshold_scale=1.0)(x)
     return keras.Model(inputs, LookupDense(5, 3)(keras.layers.Flatten()(x)))
-
-
-def parsed(path):
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
 
 
 def test_the_file_computes_what_the_model_computes(resnet, tmp_path):
@@ -93,23 +73,14 @@ def test_the_sparse_lowering_is_two_convolutions_with_sparse_coefficients(resnet
         "MEAN": 1,
         "FULLY_CONNECTED": 1,
     }
-    tensors = parsed(path).subgraphs[0].tensors
+    tensors = parse(path.read_bytes()).subgraphs[0].tensors
     assert sum(tensor.sparsity is not None for tensor in tensors) == 18
 
 
 def test_the_bytes_of_the_profile_are_those_of_the_file(resnet, tmp_path):
     path = tmp_path / "model.tflite"
     export.export(resnet, path, batches(resnet), "sparse")
-    model = parsed(path)
-    stored = 0
-    for tensor in model.subgraphs[0].tensors:
-        data = model.buffers[tensor.buffer].data
-        stored += 0 if data is None else len(data)
-        if tensor.sparsity is not None:
-            for axis in tensor.sparsity.dimMetadata:
-                if axis.arraySegments is not None:
-                    stored += np.asarray(axis.arraySegments.values).nbytes
-                    stored += np.asarray(axis.arrayIndices.values).nbytes
+    stored = constant_bytes(parse(path.read_bytes()))
     # What remains are the zero biases of the dictionary stages, shared by equal k, and the two
     # axes of the mean.
     shared = 4 * (8 + 16 + 32) + 8

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import constant_bytes, random
 
 from tf_lcnn import LookupConv2D, LookupDense, data, models, profile
 from tf_lcnn.callbacks import TopS, project
@@ -20,10 +21,6 @@ from tf_lcnn.lite.lowering import LOWERINGS
 from tf_lcnn.lite.plan import lowered, plan
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-def random(shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def one_layer(layer, shape):
@@ -144,14 +141,7 @@ def test_stored_bytes_are_those_of_the_file(way, kind):
     project(model, 2)
     (found,) = plan(model, way)
     parsed = runtime.parse(export.convert(model, [found]))
-    stored = 0
-    for tensor in parsed.subgraphs[0].tensors:
-        content = parsed.buffers[tensor.buffer].data
-        stored += 0 if content is None else len(content)
-        for axis in tensor.sparsity.dimMetadata if tensor.sparsity is not None else ():
-            if axis.arraySegments is not None:
-                stored += np.asarray(axis.arraySegments.values).nbytes
-                stored += np.asarray(axis.arrayIndices.values).nbytes
+    stored = constant_bytes(parsed)
     # Shapes, axes and the zero bias of the dictionary stage come on top, and are small.
     assert 0 <= stored - found.bytes[way] <= 300
 

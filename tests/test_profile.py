@@ -7,6 +7,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from helpers import chain
 from keras import layers
 
 from tf_lcnn import LookupConv2D, LookupDense, profile
@@ -23,14 +24,6 @@ def ones(monkeypatch):
         return keras.ops.ones(shape, dtype or "float32")
 
     monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", draw)
-
-
-def chain(shape, *members):
-    inputs = keras.Input(shape)
-    outputs = inputs
-    for member in members:
-        outputs = member(outputs)
-    return keras.Model(inputs, outputs)
 
 
 def by_type(model_profile, kind):

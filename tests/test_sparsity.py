@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import reference
+from helpers import numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -15,10 +16,6 @@ TIED = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0])
 COEFFICIENTS = hnp.arrays(
     np.float32, hnp.array_shapes(min_dims=2, max_dims=4, min_side=1, max_side=5), elements=TIED
 )
-
-
-def numpy(x):
-    return np.asarray(keras.ops.convert_to_numpy(x))
 
 
 def gradient(function, x):

@@ -165,23 +165,24 @@ def load(name, data_dir=None, image_size=None, default_size=224, download=False)
     elif name == "image_folder":
         splits, class_names, decode = sources.image_folder(data_dir)
     else:
-        splits, class_names, decode = sources.tfds(name, data_dir, download)
+        splits, class_names, decode = sources.tensorflow_dataset(name, data_dir, download)
     splits = _hold_out(splits)
     train = splits["train"]
-    stored = train.payloads.shape[1:] if decode is None else None
     if decode is None:
+        stored = train.payloads.shape[1:3]
         mean, std = _statistics(train.payloads)
     else:
+        stored = None
         sample = train.records().take(STATISTICS_IMAGES).map(lambda _, x, y: decode(x))
         mean, std = _statistics(sample.as_numpy_iterator())
-    size = (image_size, image_size) if image_size else (stored or (default_size, default_size))[:2]
+    size = (image_size,) * 2 if image_size else stored or (default_size,) * 2
     return DataSet(
         name=name,
         class_names=tuple(class_names),
         image_shape=(*size, len(mean)),
         mean=mean,
         std=std,
-        fixed_size=stored is not None and tuple(size) == stored[:2],
+        fixed_size=size == stored,
         mirror=name not in NOT_MIRRORED,
         decode=decode or (lambda image: image),
         **splits,

@@ -235,17 +235,15 @@ def _plain_multiplications(calls):
         return 0 if kind.__name__ in _FREE_OPERATIONS else None
     if kind in _FREE:
         return 0
-    if kind in _PER_OUTPUT or kind in _LOOKUP:
-        per_position = math.prod(layer.kernel.shape)
-        return per_position * sum(_positions(layer, call.output_shape) for call in calls)
-    if kind in _PER_INPUT:
-        per_position = math.prod(layer.kernel.shape)
-        return per_position * sum(_positions(layer, call.input_shape) for call in calls)
-    if kind in (kl.SeparableConv1D, kl.SeparableConv2D):
+    if kind in (*_PER_OUTPUT, *_PER_INPUT, *_LOOKUP):
+        kernels = (layer.kernel,)
+    elif kind in (kl.SeparableConv1D, kl.SeparableConv2D):
         kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
-        per_position = sum(math.prod(kernel.shape) for kernel in kernels)
-        return per_position * sum(_positions(layer, call.output_shape) for call in calls)
-    return None
+    else:
+        return None
+    per_position = sum(math.prod(kernel.shape) for kernel in kernels)
+    side = "input_shape" if kind in _PER_INPUT else "output_shape"
+    return per_position * sum(_positions(layer, getattr(call, side)) for call in calls)
 
 
 def _spatial(layer, shape):

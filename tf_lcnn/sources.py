@@ -177,7 +177,7 @@ def _refuse_broken_images(data_dir, entries, payloads, decode):
         )
 
 
-def tfds(name, data_dir, download):
+def tensorflow_dataset(name, data_dir, download):
     """The parts, class names and decoding of an image classification set of TFDS."""
     import tensorflow_datasets as tfds
 

@@ -6,6 +6,7 @@ literal inference of equation 5. `folded`: one dense convolution with W = D.P.
 """
 
 import dataclasses
+import functools
 import math
 
 import keras
@@ -54,7 +55,7 @@ class Constants:
     def k(self):
         return self.dictionary.shape[1]
 
-    @property
+    @functools.cached_property
     def lookups(self):
         """The largest number of lookups per kernel position and filter."""
         return int((self.coefficients != 0).sum(axis=-2).max())
