@@ -7,6 +7,8 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 from ai_edge_litert import schema_py_generated as schema
 
+from tf_lcnn.lite import native
+
 
 def parse(content, name="the model"):
     """The bytes of a .tflite as LiteRT's schema objects.
@@ -31,23 +33,34 @@ class Interpreter:
 
     Args:
         path: the file.
-        threads: how many threads LiteRT may use.
+        threads: how many threads LiteRT, and the delegate, may use.
         content: the bytes of a file, in place of a path.
+        delegate: True lets the native delegate run the lookup layers that it makes faster; a dict
+            does so with these options of `native.load_delegate`.
 
     Raises:
         FileNotFoundError: there is no file.
-        ValueError: it is damaged, LiteRT cannot load it, or it has several inputs or outputs.
+        ValueError: it is damaged, LiteRT cannot load it, it has several inputs or outputs, or the
+            delegate is not there or refuses its options.
     """
 
-    def __init__(self, path=None, threads=1, content=None):
+    def __init__(self, path=None, threads=1, content=None, delegate=False):
         name = str(path) if content is None else "the model"
         if content is None:
             # LiteRT maps the file; read here, a missing one has a plain error.
             with open(path, "rb") as file:
                 content = file.read()
         parse(content, name)
+        delegates = []
+        if delegate is not False:
+            options = {} if delegate is True else delegate
+            delegates = [native.load_delegate(threads=threads, **options)]
         try:
-            self._interpreter = litert.Interpreter(model_content=content, num_threads=threads)
+            self._interpreter = litert.Interpreter(
+                model_content=content, num_threads=threads, experimental_delegates=delegates
+            )
+            # Of this interpreter's delegate, as it was attached just now.
+            self._claims = native.report() if delegates else ""
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -59,6 +72,11 @@ class Interpreter:
                 f"{name} has {len(inputs)} inputs and {len(outputs)} outputs: one of each works."
             )
         self._input, self._output = inputs[0], outputs[0]
+
+    @property
+    def claims(self):
+        """What the delegate runs and what it leaves to LiteRT, a line per layer."""
+        return self._claims
 
     @property
     def input_shape(self):

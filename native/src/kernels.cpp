@@ -1,0 +1,49 @@
+#include "kernels.h"
+
+#include <cstring>
+
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+namespace lcnn {
+namespace {
+
+bool runs(const Kernels& kernels) {
+#if defined(__x86_64__)
+  if (&kernels == &kAvx512) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");
+  }
+  if (&kernels == &kAvx2) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  }
+#elif defined(__aarch64__)
+  if (&kernels == &kNeonDot) return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#endif
+  (void)kernels;
+  return true;
+}
+
+}  // namespace
+
+const Kernels* kernels(const char* name) {
+  static const Kernels* const kFastestFirst[] = {
+#if defined(__x86_64__)
+      &kAvx512, &kAvx2,
+#elif defined(__aarch64__)
+      &kNeonDot, &kNeon,
+#endif
+      &kPortable,
+  };
+  for (const Kernels* candidate : kFastestFirst) {
+    if (runs(*candidate) && (name == nullptr || std::strcmp(name, candidate->name) == 0)) {
+      return candidate;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace lcnn

@@ -1,0 +1,85 @@
+// One lookup layer: what it computes (Spec), and its fastest form on this processor (Layer).
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+#include "pool.h"
+
+namespace lcnn {
+
+struct Shape {
+  int batch = 1;
+  int in_h = 1, in_w = 1, m = 1;               // X
+  int dictionary_stride_h = 1, dictionary_stride_w = 1;
+  int h = 1, w = 1, k = 1;                     // S, one value per dictionary row
+  int kh = 1, kw = 1;
+  int stride_h = 1, stride_w = 1;
+  int dilation_h = 1, dilation_w = 1;
+  int pad_top = 0, pad_left = 0;
+  int out_h = 1, out_w = 1, n = 1;             // Y
+};
+
+// A coefficient of P that is not zero: filter, kernel row and column, dictionary row.
+template <typename T>
+struct Coefficient {
+  int filter, r, c, i;
+  T value;
+};
+
+template <typename T>
+struct Quantised {};  // float32 has none
+
+template <>
+struct Quantised<int8_t> {
+  int32_t x_zero = 0, s_zero = 0, y_zero = 0;
+  std::vector<float> s_scale, y_scale;      // per dictionary row and filter: input * weight / output
+  std::vector<int32_t> s_bias, y_bias;      // in units of input * weight
+  int32_t s_lowest = -128, s_highest = 127;  // the activation, and int8
+  int32_t y_lowest = -128, y_highest = 127;
+};
+
+struct Float {
+  std::vector<float> s_bias, y_bias;
+  float s_lowest = -std::numeric_limits<float>::infinity();
+  float s_highest = std::numeric_limits<float>::infinity();
+  float y_lowest = -std::numeric_limits<float>::infinity();
+  float y_highest = std::numeric_limits<float>::infinity();
+};
+
+template <>
+struct Quantised<float> : Float {};
+
+// Y = act(P * act(X.D)) (LCNN, equations 4 and 5). Without `dictionary` S is X: a convolution with
+// sparse weights.
+template <typename T>
+struct Spec {
+  Shape shape;
+  std::vector<T> dictionary;  // k x m
+  std::vector<Coefficient<T>> coefficients;
+  Quantised<T> values;
+};
+
+class Layer {
+ public:
+  virtual ~Layer() = default;
+  virtual void run(const void* x, void* y, Pool& pool) = 0;
+  // Bytes that it holds: packed lookups and dictionary, and the tile of S.
+  virtual size_t bytes() const = 0;
+
+  std::string kernel;   // its form, e.g. "avx512 registers 64"
+  double seconds = 0;   // predicted, on one thread
+};
+
+// The fastest form of a layer. `form` asks for one: "registers", "planes", or nullptr for the one
+// that is predicted to be fastest. nullptr if there is none of that name.
+std::unique_ptr<Layer> make_layer(const Spec<int8_t>& spec, const Kernels& kernels,
+                                  const char* form = nullptr);
+std::unique_ptr<Layer> make_layer(const Spec<float>& spec, const Kernels& kernels,
+                                  const char* form = nullptr);
+
+}  // namespace lcnn

@@ -1,0 +1,291 @@
+// A layer whose rows of S are looked up in registers: S stays NHWC, filters are the lanes.
+#include "registers.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "buffer.h"
+#include "packing.h"
+
+namespace lcnn {
+namespace {
+
+// A strip of S this large stays in the first-level cache, beside the lookups and a tile of X.
+constexpr size_t kStripBytes = 24 * 1024;
+// Pixels that the dictionary stage is given at once.
+constexpr int kRun = 96;
+
+// What int8 and float32 kernels differ in.
+template <typename T>
+struct Of;
+
+template <>
+struct Of<int8_t> {
+  using S = uint8_t;
+
+  struct To {
+    std::vector<int32_t> bias;
+    std::vector<float> scale;
+    int32_t zero_point, lowest, highest;
+
+    Requantise at(int lane) const {
+      return {bias.data() + lane, scale.data() + lane, zero_point, lowest, highest};
+    }
+  };
+
+  // Where a kernel takes activations as value + 128, their zero point moves too.
+  static int shift(const Kernels& kernels) { return kernels.unsigned_s ? 128 : 0; }
+
+  static To to_s(const Spec<int8_t>& spec, const Kernels& kernels, size_t padded) {
+    const Quantised<int8_t>& q = spec.values;
+    To to{q.s_bias, q.s_scale, q.s_zero, q.s_lowest, q.s_highest};
+    for (int i = 0; i < spec.shape.k; ++i) {
+      int32_t sum = 0;
+      for (int c = 0; c < spec.shape.m; ++c) {
+        sum += spec.dictionary[static_cast<size_t>(i) * spec.shape.m + c];
+      }
+      to.bias[i] -= (q.x_zero + shift(kernels)) * sum;
+    }
+    to.bias.resize(padded);
+    to.scale.resize(padded);
+    to.zero_point += shift(kernels);
+    to.lowest += shift(kernels);
+    to.highest += shift(kernels);
+    return to;
+  }
+
+  static To to_y(const Spec<int8_t>& spec, const Kernels& kernels, size_t padded) {
+    const Quantised<int8_t>& q = spec.values;
+    To to{q.y_bias, q.y_scale, q.y_zero, q.y_lowest, q.y_highest};
+    for (const Coefficient<int8_t>& p : spec.coefficients) {
+      to.bias[p.filter] -= (q.s_zero + shift(kernels)) * p.value;
+    }
+    to.bias.resize(padded);
+    to.scale.resize(padded);
+    return to;
+  }
+
+  static S padding(const Spec<int8_t>& spec, const Kernels& kernels) {
+    return static_cast<S>(spec.values.s_zero + shift(kernels));
+  }
+
+  static void dictionary(const Kernels& kernels, const int8_t* x, ptrdiff_t stride, S* const* s,
+                         int pixels, const Dictionary<int8_t>& d, const To& to) {
+    kernels.dictionary_s8(x, stride, s, pixels, d, to.at(0));
+  }
+
+  static void copy(const Kernels& kernels, const int8_t* x, S* s, int channels) {
+    const uint8_t flip = kernels.unsigned_s ? 0x80 : 0;
+    for (int c = 0; c < channels; ++c) s[c] = static_cast<uint8_t>(x[c]) ^ flip;
+  }
+
+  static void lookup(const Kernels& kernels, const S* const* rows, int step, int pixels, int window,
+                     const Lookups<int8_t>& lookups, const To& to, int lane, int8_t* y, size_t n,
+                     int filters) {
+    kernels.lookup_s8(rows, step, pixels, window, lookups, to.at(lane), y, n, filters);
+  }
+};
+
+template <>
+struct Of<float> {
+  using S = float;
+
+  struct To {
+    std::vector<float> bias;
+    float lowest, highest;
+
+    Activate at(int lane) const { return {bias.data() + lane, lowest, highest}; }
+  };
+
+  static To to_s(const Spec<float>& spec, const Kernels&, size_t padded) {
+    To to{spec.values.s_bias, spec.values.s_lowest, spec.values.s_highest};
+    to.bias.resize(padded);
+    return to;
+  }
+
+  static To to_y(const Spec<float>& spec, const Kernels&, size_t padded) {
+    To to{spec.values.y_bias, spec.values.y_lowest, spec.values.y_highest};
+    to.bias.resize(padded);
+    return to;
+  }
+
+  static float padding(const Spec<float>&, const Kernels&) { return 0; }
+
+  static void dictionary(const Kernels& kernels, const float* x, ptrdiff_t stride, float* const* s,
+                         int pixels, const Dictionary<float>& d, const To& to) {
+    kernels.dictionary_f32(x, stride, s, pixels, d, to.at(0));
+  }
+
+  static void copy(const Kernels&, const float* x, float* s, int channels) {
+    std::memcpy(s, x, channels * sizeof(float));
+  }
+
+  static void lookup(const Kernels& kernels, const float* const* rows, int step, int pixels,
+                     int window, const Lookups<float>& lookups, const To& to, int lane, float* y,
+                     size_t n, int filters) {
+    kernels.lookup_f32(rows, step, pixels, window, lookups, to.at(lane), y, n, filters);
+  }
+};
+
+template <typename T>
+class Registers : public Layer {
+  using S = typename Of<T>::S;
+
+ public:
+  Registers(const Spec<T>& spec, const Kernels& kernels, PackedLookups<T> lookups)
+      : kernels_(kernels), shape_(spec.shape), lookups_(std::move(lookups)) {
+    const int lanes = kernels.lanes;
+    if (!spec.dictionary.empty()) {
+      dictionary_ = pack_dictionary(spec, lanes);
+      to_s_ = Of<T>::to_s(spec, kernels, shape_.k + kSlack);
+    }
+    to_y_ = Of<T>::to_y(spec, kernels, shape_.n + kSlack);
+    columns_ = std::max(shape_.pad_left + shape_.w,
+                        (shape_.out_w - 1) * shape_.stride_w +
+                            (shape_.kw - 1) * shape_.dilation_w + 1);
+    row_ = (static_cast<size_t>(columns_) * shape_.k * sizeof(S) + kSlack + 63) / 64 * 64 /
+           sizeof(S);
+    const size_t most = std::max<size_t>(1, kStripBytes / (row_ * sizeof(S)));
+    const int reach = (shape_.kh - 1) * shape_.dilation_h + 1;
+    const int rows = static_cast<int>(most) > reach
+                         ? (static_cast<int>(most) - reach) / shape_.stride_h + 1
+                         : 1;
+    const int strips = (shape_.out_h + rows - 1) / std::min(rows, shape_.out_h);
+    strip_ = (shape_.out_h + strips - 1) / strips;
+    slots_ = (strip_ - 1) * shape_.stride_h + reach;
+    s_ = Buffer<S>(row_ * (slots_ + 1));
+    const S padding = Of<T>::padding(spec, kernels);
+    std::fill(s_.data(), s_.data() + row_ * (slots_ + 1), padding);
+  }
+
+  size_t bytes() const override {
+    size_t sum = dictionary_.size() * sizeof(T) + row_ * (slots_ + 1) * sizeof(S);
+    for (const PackedBlock<T>& block : lookups_.blocks) {
+      sum += block.step.size() * sizeof(Step) + block.index.size() +
+             block.full_step.size() * sizeof(Step) +
+             (block.coefficient.size() + block.full_coefficient.size()) * sizeof(T);
+    }
+    return sum;
+  }
+
+  void run(const void* x, void* y, Pool& pool) override {
+    pool.run([&](int thread) {
+      for (int b = 0; b < shape_.batch; ++b) {
+        const T* in = static_cast<const T*>(x) +
+                      static_cast<size_t>(b) * shape_.in_h * shape_.in_w * shape_.m;
+        T* out = static_cast<T*>(y) + static_cast<size_t>(b) * shape_.out_h * shape_.out_w * shape_.n;
+        run_image(in, out, b + 1 == shape_.batch, thread, pool);
+      }
+    });
+  }
+
+ private:
+  S* slot(int s_row) { return s_.data() + row_ * (s_row % slots_); }
+
+  void run_image(const T* x, T* y, bool last_image, int thread, Pool& pool) {
+    int next = 0;  // the first row of S that was not computed yet
+    for (int top = 0; top < shape_.out_h; top += strip_) {
+      const int bottom = std::min(top + strip_, shape_.out_h);
+      next = std::max(next, top * shape_.stride_h - shape_.pad_top);
+      const int end = std::min(shape_.h, (bottom - 1) * shape_.stride_h - shape_.pad_top +
+                                             (shape_.kh - 1) * shape_.dilation_h + 1);
+      if (end > next) {
+        dictionary_stage(x, next, end, last_image, thread, pool);
+        next = end;
+      }
+      pool.barrier();
+      lookup_stage(y, top, bottom, thread, pool);
+      // The next strip overwrites rows that other threads may still read.
+      if (bottom < shape_.out_h || !last_image) pool.barrier();
+    }
+  }
+
+  void dictionary_stage(const T* x, int first, int end, bool last_image, int thread, Pool& pool) {
+    const Part part((end - first) * shape_.w, thread, pool.threads());
+    // Kernels read channels in groups, so the last pixel's may reach beyond the tensor.
+    const bool beyond = last_image && end == shape_.h && part.last == (end - first) * shape_.w &&
+                        shape_.m % terms<T>() != 0 && !dictionary_.empty();
+    const int last = part.last - (beyond && part.last > part.first ? 1 : 0);
+    // Pixels of one row are equally far apart; those of all rows if none is skipped.
+    const bool even = shape_.dictionary_stride_h == 1 && shape_.dictionary_stride_w == 1;
+    const ptrdiff_t stride = static_cast<ptrdiff_t>(shape_.dictionary_stride_w) * shape_.m;
+    S* to[kRun];
+    for (int p = part.first; p < last;) {
+      const T* from = pixel(x, first, p);
+      int row = first + p / shape_.w, column = p % shape_.w, run = 0;
+      S* s = slot(row) + static_cast<size_t>(shape_.pad_left + column) * shape_.k;
+      while (run < kRun && p < last) {
+        to[run++] = s;
+        s += shape_.k;
+        ++p;
+        if (++column == shape_.w) {
+          column = 0;
+          ++row;
+          s = slot(row) + static_cast<size_t>(shape_.pad_left) * shape_.k;
+          if (!even) break;
+        }
+      }
+      if (dictionary_.empty()) {
+        for (int i = 0; i < run; ++i) Of<T>::copy(kernels_, from + i * stride, to[i], shape_.k);
+      } else {
+        Of<T>::dictionary(kernels_, from, stride, to, run, packed(), to_s_);
+      }
+    }
+    if (last < part.last) {
+      const T* from = pixel(x, first, last);
+      std::vector<T> copy(from, from + shape_.m);
+      copy.resize(shape_.m + terms<T>());
+      to[0] = slot(end - 1) + static_cast<size_t>(shape_.pad_left + shape_.w - 1) * shape_.k;
+      Of<T>::dictionary(kernels_, copy.data(), 0, to, 1, packed(), to_s_);
+    }
+  }
+
+  Dictionary<T> packed() const { return {dictionary_.data(), shape_.m, shape_.k}; }
+
+  // Where the p-th pixel of S from row `first` on is computed from.
+  const T* pixel(const T* x, int first, int p) const {
+    const size_t row = static_cast<size_t>(first + p / shape_.w) * shape_.dictionary_stride_h;
+    const size_t column = static_cast<size_t>(p % shape_.w) * shape_.dictionary_stride_w;
+    return x + (row * shape_.in_w + column) * shape_.m;
+  }
+
+  void lookup_stage(T* y, int top, int bottom, int thread, Pool& pool) {
+    const int rows = bottom - top, lanes = kernels_.lanes;
+    std::vector<const S*> from(shape_.kh);
+    const Part part(static_cast<int>(lookups_.blocks.size()) * rows, thread, pool.threads());
+    for (int item = part.first; item < part.last; ++item) {
+      const int block = item / rows, row = top + item % rows;
+      for (int r = 0; r < shape_.kh; ++r) {
+        const int s_row = row * shape_.stride_h - shape_.pad_top + r * shape_.dilation_h;
+        from[r] = s_row >= 0 && s_row < shape_.h ? slot(s_row) : s_.data() + row_ * slots_;
+      }
+      Of<T>::lookup(kernels_, from.data(), shape_.stride_w * shape_.k, shape_.out_w,
+                    lookups_.window, lookups_.blocks[block].lookups(), to_y_, block * lanes,
+                    y + static_cast<size_t>(row) * shape_.out_w * shape_.n + block * lanes,
+                    shape_.n, std::min(lanes, shape_.n - block * lanes));
+    }
+  }
+
+  const Kernels& kernels_;
+  Shape shape_;
+  PackedLookups<T> lookups_;
+  std::vector<T> dictionary_;
+  typename Of<T>::To to_s_{}, to_y_{};
+  int columns_, strip_, slots_;
+  size_t row_;      // elements of a row of S, with its padding
+  Buffer<S> s_;     // a ring of rows, and a row of padding after them
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> make_registers(const Spec<int8_t>& spec, const Kernels& kernels,
+                                      PackedLookups<int8_t> lookups) {
+  return std::make_unique<Registers<int8_t>>(spec, kernels, std::move(lookups));
+}
+
+std::unique_ptr<Layer> make_registers(const Spec<float>& spec, const Kernels& kernels,
+                                      PackedLookups<float> lookups) {
+  return std::make_unique<Registers<float>>(spec, kernels, std::move(lookups));
+}
+
+}  // namespace lcnn
