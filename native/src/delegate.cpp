@@ -20,6 +20,10 @@
 namespace lcnn {
 namespace {
 
+// Tensors between the layers of a node may take this many bytes. A model that needs more is not meant
+// to run: LiteRT lets such tensors share memory, this does not.
+constexpr size_t kMostInner = size_t{1} << 30;
+
 // What a call of one of the runtime's own operators costs beside its multiplications, in seconds.
 constexpr double kStockCall = 2e-6;
 
@@ -172,7 +176,8 @@ struct Kernel {
   std::map<int, std::vector<char>> inner;
 };
 
-void* kernel_init(tflite::Context*, const char* buffer, size_t) {
+// nullptr where there is not enough memory.
+void* kernel_init(tflite::Context*, const char* buffer, size_t) try {
   const auto& params = *reinterpret_cast<const tflite::DelegateParams*>(buffer);
   auto* state = static_cast<State*>(params.delegate->data);
   const tflite::IntArray &nodes = *params.nodes_to_replace, &out = *params.output_tensors;
@@ -188,17 +193,26 @@ void* kernel_init(tflite::Context*, const char* buffer, size_t) {
     return std::find(nodes.data, end, a->nodes.front()) <
            std::find(nodes.data, end, b->nodes.front());
   });
+  size_t inner = 0;
   for (const auto& claim : kernel->claims) {
     if (std::find(out.data, out.data + out.size, claim->output) == out.data + out.size) {
+      inner += claim->output_bytes;
+      if (inner > kMostInner) return nullptr;
       kernel->inner[claim->output].resize(claim->output_bytes);
     }
   }
   return kernel.release();
+} catch (const std::exception&) {
+  return nullptr;
 }
 
 void kernel_free(tflite::Context*, void* kernel) { delete static_cast<Kernel*>(kernel); }
 
 tflite::Status kernel_prepare(tflite::Context* context, tflite::Node* node) {
+  if (node->user_data == nullptr) {
+    context->report_error(context, "lcnn delegate: out of memory.");
+    return tflite::kError;
+  }
   const auto& kernel = *static_cast<const Kernel*>(node->user_data);
   for (const auto& claim : kernel.claims) {
     for (const auto& [tensor, bytes] : {std::pair(claim->input, claim->input_bytes),
@@ -245,7 +259,7 @@ tflite::Status prepare(tflite::Context* context, tflite::Delegate* delegate) {
   try {
     choose(context, state);
     drop_visible(context, state);
-  } catch (const std::bad_alloc&) {
+  } catch (const std::exception&) {  // of memory that there is not
     context->report_error(context, "lcnn delegate: out of memory.");
     return tflite::kError;
   }

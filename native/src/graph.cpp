@@ -10,9 +10,12 @@ namespace {
 using tflite::Builtin;
 using tflite::Tensor;
 
-// More than any layer has that is worth it; beyond, a file is broken or hostile.
-constexpr int64_t kMostElements = int64_t{1} << 28;
-constexpr int kMostReach = 1 << 12;
+// More than any layer has that is worth it; beyond, a file is broken or hostile. They also keep
+// what the layers count in int below its end, and what they allocate in proportion to the file.
+constexpr int64_t kMostElements = int64_t{1} << 27;
+constexpr int64_t kMostStrip = int64_t{1} << 25;  // of S, held at once
+constexpr int64_t kMostEmpty = int64_t{1} << 20;  // kernel positions that few weights may cover
+constexpr int kMostReach = 1 << 9;
 
 bool constant(const Tensor& tensor) {
   return tensor.data != nullptr && (tensor.allocation_type == tflite::kMmapRo ||
@@ -113,6 +116,18 @@ bool read_sparse(const Tensor& tensor, Values<T>* values) {
     std::vector<int64_t> next;
     if (level.format == tflite::kDense) {
       if (level.dense_size != size) return false;
+      // What the file has for these positions bounds the memory that they take here.
+      int64_t wanted = static_cast<int64_t>(place.size()) * size;
+      int last = d + 1;
+      for (; last < rank && sparsity.dimensions[last].format == tflite::kDense; ++last) {
+        wanted *= tensor.dims->data[last];
+        if (wanted > kMostElements) return false;
+      }
+      const tflite::IntArray* segments = last < rank ? sparsity.dimensions[last].segments : nullptr;
+      const int64_t held = last == rank          ? static_cast<int64_t>(tensor.bytes / sizeof(T))
+                           : segments != nullptr ? segments->size - int64_t{1}
+                                                 : 0;
+      if (wanted > held) return false;
       next.reserve(place.size() * size);
       for (int64_t p : place) {
         for (int i = 0; i < size; ++i) next.push_back(p * size + i);
@@ -256,7 +271,10 @@ struct Convolution {
 bool padded(tflite::Padding padding, int in, int kernel, int stride, int dilation, int out,
             int* before) {
   const int64_t reach = static_cast<int64_t>(kernel - 1) * dilation + 1;
-  if (stride < 1 || dilation < 1 || stride > kMostReach || reach > kMostReach) return false;
+  if (stride < 1 || dilation < 1 || stride > kMostReach || dilation > kMostReach ||
+      reach > kMostReach) {
+    return false;
+  }
   if (padding == tflite::kSame) {
     if (out != (in + stride - 1) / stride) return false;
     *before = static_cast<int>(std::max<int64_t>(0, (out - 1LL) * stride + reach - in) / 2);
@@ -276,8 +294,43 @@ bool read_quantisation(const Graph& graph, const tflite::Node& node, Convolution
       scales(graph.tensor(node.inputs->data[1]), conv->n, &weight_zero);
   if (in.empty() || out.empty() || weight.empty() || weight_zero != 0) return false;
   conv->out_scale = out[0];
-  for (float w : weight) conv->scale.push_back(in[0] * w / out[0]);
+  for (float w : weight) {
+    conv->scale.push_back(in[0] * w / out[0]);
+    if (!std::isfinite(conv->scale.back())) return false;
+  }
   return true;
+}
+
+// Whether no sum leaves int32, with zero points and the offset of unsigned activations in its bias.
+bool sums_fit(const Convolution<int8_t>& conv) {
+  std::vector<int64_t> sums(conv.int_bias.begin(), conv.int_bias.end());
+  for (int64_t& sum : sums) sum = std::abs(sum);
+  const int64_t per_filter = conv.weights.size / conv.n;
+  for (const auto& [place, value] : conv.weights.nonzero) {
+    sums[place / per_filter] += 512 * std::abs(static_cast<int64_t>(value));
+  }
+  return std::all_of(sums.begin(), sums.end(),
+                     [](int64_t sum) { return sum <= std::numeric_limits<int32_t>::max(); });
+}
+
+bool sums_fit(const Convolution<float>&) { return true; }
+
+// Whether S of one image and its padding, and the weights once they are packed, are of sizes that
+// can be meant.
+template <typename T>
+bool plausible(const Convolution<T>& conv) {
+  // Kernels take filters, and channels of a dictionary, in groups.
+  const int64_t positions = (conv.n + int64_t{63}) / 64 * 64 * conv.kh * conv.kw;
+  const int64_t nonzero = static_cast<int64_t>(conv.weights.nonzero.size());
+  if (positions * ((conv.m + int64_t{3}) / 4 * 4) > 4 * kMostElements ||
+      (positions > kMostEmpty && nonzero * 64 < positions)) {
+    return false;
+  }
+  const int64_t columns = std::max<int64_t>(
+      static_cast<int64_t>(conv.pad_left) + conv.in_w,
+      static_cast<int64_t>(conv.out_w) * conv.stride_w + conv.kw * conv.dilation_w);
+  const int64_t rows = static_cast<int64_t>(conv.kh) * conv.dilation_h + conv.stride_h;
+  return columns * rows * conv.m <= kMostStrip;
 }
 
 template <typename T>
@@ -297,7 +350,8 @@ bool read_convolution(const Graph& graph, int position, Convolution<T>* conv) {
   const Tensor &x = graph.tensor(conv->input), &y = graph.tensor(conv->output);
   const Tensor& w = graph.tensor(node.inputs->data[1]);
   const int64_t in = elements(x), out = elements(y), weights = elements(w);
-  if (x.type != type || y.type != type || w.type != type || in == 0 || out == 0 || weights == 0) {
+  if (x.type != type || y.type != type || w.type != type || in == 0 || out == 0 || weights == 0 ||
+      constant(y)) {
     return false;
   }
   const int* shape = w.dims->data;
@@ -341,7 +395,8 @@ bool read_convolution(const Graph& graph, int position, Convolution<T>* conv) {
                         ? read_bias(graph, node, tflite::kInt32, conv->n, &conv->int_bias)
                         : read_bias(graph, node, tflite::kFloat32, conv->n, &conv->float_bias);
   return bias && read_quantisation(graph, node, conv) &&
-         read_weights(graph, node.inputs->data[1], type, &conv->weights);
+         read_weights(graph, node.inputs->data[1], type, &conv->weights) && plausible(*conv) &&
+         sums_fit(*conv);
 }
 
 void set_outputs(const Convolution<float>& conv, bool of_dictionary, Spec<float>* spec) {
@@ -417,26 +472,24 @@ Spec<T> spec_of(const Convolution<T>* dictionary, const Convolution<T>& conv) {
   return spec;
 }
 
-// Whether S of one image and its padding is of a size that can be meant.
+// Whether a layer's input has the pixels and channels that the one before it writes: a fully
+// connected one may read them as rows of another length.
 template <typename T>
-bool plausible(const Convolution<T>& conv) {
-  const int64_t columns = std::max<int64_t>(
-      static_cast<int64_t>(conv.pad_left) + conv.in_w,
-      static_cast<int64_t>(conv.out_w) * conv.stride_w + conv.kw * conv.dilation_w);
-  const int64_t rows = static_cast<int64_t>(conv.kh) * conv.dilation_h + conv.stride_h;
-  return columns * rows * conv.m <= kMostElements;
+bool follows(const Convolution<T>& conv, const Convolution<T>& before) {
+  return conv.batch == before.batch && conv.in_h == before.out_h && conv.in_w == before.out_w &&
+         conv.m == before.n;
 }
 
 template <typename T>
 void find(const Graph& graph, std::vector<Match>* matches) {
   for (size_t position = 0; position < graph.nodes.size(); ++position) {
     Convolution<T> conv, dictionary;
-    if (!read_convolution(graph, static_cast<int>(position), &conv) || !plausible(conv)) continue;
+    if (!read_convolution(graph, static_cast<int>(position), &conv)) continue;
     const int before = graph.producer(conv.input);
     const bool pair = before >= 0 && graph.readers(conv.input) == 1 &&
                       graph.nodes[before].builtin == graph.nodes[position].builtin &&
                       read_convolution(graph, before, &dictionary) && dictionary.kh == 1 &&
-                      dictionary.kw == 1;
+                      dictionary.kw == 1 && follows(conv, dictionary);
     // A convolution of its own pays only where most weights are zero.
     if (!pair && static_cast<int64_t>(conv.weights.nonzero.size()) * 2 > conv.weights.size) continue;
     Match match;
@@ -462,7 +515,8 @@ void find(const Graph& graph, std::vector<Match>* matches) {
 std::string check_runtime(tflite::Context* context) {
   if (context == nullptr || context->get_execution_plan == nullptr ||
       context->get_node_and_registration == nullptr || context->report_error == nullptr ||
-      context->replace_node_subsets_with_delegate_kernels == nullptr) {
+      context->replace_node_subsets_with_delegate_kernels == nullptr ||
+      context->preview_delegate_partitioning == nullptr) {
     return "its context lacks functions";
   }
   if (context->tensors_size > (size_t{1} << 24) ||

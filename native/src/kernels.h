@@ -30,13 +30,13 @@ template <typename Coefficient>
 struct Lookups {
   int steps;
   const Step* step;
-  const uint8_t* index;            // steps x lanes x terms
-  const Coefficient* coefficient;  // steps x lanes x terms
+  const uint8_t* index;            // steps x filters x terms
+  const Coefficient* coefficient;  // steps x filters x terms
   // Steps in which every lane takes the same `terms` elements, one after the other: where nearly
   // all coefficients of a kernel row are used, no permute is needed.
   int full_steps;
   const Step* full_step;
-  const Coefficient* full_coefficient;  // full_steps x lanes x terms
+  const Coefficient* full_coefficient;  // full_steps x filters x terms
 };
 
 // From int32 sums to int8: clamp(round(sum * scale[lane]) + zero_point).
@@ -87,7 +87,7 @@ struct Rates {
 // wants one unsigned side.
 struct Kernels {
   const char* name;
-  int lanes;  // filters per block
+  int lanes;  // of a vector: rows of D, and filters
   bool unsigned_s;
   int windows_s8[kWindows];  // elements that a window may hold, smallest first; 0 ends the list
   int windows_f32[kWindows];
@@ -98,7 +98,7 @@ struct Kernels {
                         const Dictionary<int8_t>& d, const Requantise& to);
   void (*dictionary_f32)(const float* x, ptrdiff_t stride, float* const* s, int pixels,
                          const Dictionary<float>& d, const Activate& to);
-  // y of `pixels` pixels and `lanes` filters (the last block may have fewer): pixel p reads
+  // y of `pixels` pixels and a block of filters (the last may have fewer): pixel p reads
   // rows[r] + p * step elements, and is written to y + p * n.
   void (*lookup_s8)(const uint8_t* const* rows, int step, int pixels, int window,
                     const Lookups<int8_t>& lookups, const Requantise& to, int8_t* y, size_t n,
@@ -116,6 +116,11 @@ struct Kernels {
   void (*transpose_f32)(const float* from, size_t stride, float* const* to, int rows, int columns);
 
   Rates s8, f32;
+
+  // Vectors of filters that a step serves, if more than one: a block has filters_per_block().
+  int vectors;
+
+  int filters_per_block() const { return vectors > 1 ? lanes * vectors : lanes; }
 };
 
 extern const Kernels kPortable;

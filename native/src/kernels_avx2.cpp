@@ -2,6 +2,9 @@
 // of bytes that cannot saturate, so a byte window is made of 16-byte tables, each in both halves,
 // and products are summed in pairs of 16 bits.
 #if defined(__x86_64__)
+#include <type_traits>
+#include <utility>
+
 #include "kernels.h"
 
 // The target is set here and not by a compiler flag, so that one command builds every file.
@@ -17,8 +20,38 @@ namespace {
 
 constexpr int kLanes = 8;
 
+// Calls f with each constant below N: arrays of registers stay in registers only if every index
+// into them is a constant.
+template <int... I, typename F>
+[[gnu::always_inline]] inline void repeat_each(std::integer_sequence<int, I...>, const F& f) {
+  (f(std::integral_constant<int, I>()), ...);
+}
+
+template <int N, typename F>
+[[gnu::always_inline]] inline void repeat(const F& f) {
+  repeat_each(std::make_integer_sequence<int, N>(), f);
+}
+
+// Keeps a sum in the one register that it is in, and the order of additions: compilers would
+// rather sum products first, and then need more registers than there are.
+template <typename Vector>
+[[gnu::always_inline]] inline void pin(Vector& sum) {
+  asm("" : "+x"(sum));
+}
+
+// sum += the products of 16-bit numbers, pairs of them added.
+[[gnu::always_inline]] inline void add_products(__m256i& sum, __m256i a, __m256i b) {
+  sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+  pin(sum);
+}
+
 __m256i load(const void* from) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(from));
+}
+
+// 16 bytes, in both halves.
+__m256i load_table(const void* from) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(from)));
 }
 
 // The bytes at even places (within pairs) as 16-bit numbers, and those at odd places.
@@ -100,19 +133,21 @@ struct Widened {
   alignas(32) int32_t odd[kDictionaryPixels][kQuads];
 };
 
+// The biases are those of unsigned channels, value + 128.
 void widen(const int8_t* x, int quads, int32_t* even, int32_t* odd) {
   int q = 0;
   for (; q + 8 <= quads; q += 8) {
-    const __m256i in = load(x + 4 * q);
-    _mm256_store_si256(reinterpret_cast<__m256i*>(even + q), even_bytes(in));
-    _mm256_store_si256(reinterpret_cast<__m256i*>(odd + q), odd_bytes(in));
+    const __m256i in = _mm256_xor_si256(load(x + 4 * q), _mm256_set1_epi8(-128));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(even + q),
+                       _mm256_and_si256(in, _mm256_set1_epi16(0xff)));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(odd + q), _mm256_srli_epi16(in, 8));
   }
   for (; q < quads; ++q) {
-    int four;
-    __builtin_memcpy(&four, x + 4 * q, 4);
-    const __m128i in = _mm_cvtsi32_si128(four);
-    even[q] = _mm_cvtsi128_si32(_mm_srai_epi16(_mm_slli_epi16(in, 8), 8));
-    odd[q] = _mm_cvtsi128_si32(_mm_srai_epi16(in, 8));
+    uint32_t in;
+    __builtin_memcpy(&in, x + 4 * q, 4);
+    in ^= 0x80808080u;
+    even[q] = static_cast<int32_t>(in & 0x00ff00ffu);
+    odd[q] = static_cast<int32_t>(in >> 8 & 0x00ff00ffu);
   }
 }
 
@@ -120,19 +155,16 @@ void widen(const int8_t* x, int quads, int32_t* even, int32_t* odd) {
 template <int PX>
 void multiply_s8(const Widened& x, int quads, const int8_t* values, __m256i* sums) {
   __m256i sum[PX];
-  for (int p = 0; p < PX; ++p) sum[p] = sums[p];
+  repeat<PX>([&](auto p) { sum[p] = sums[p]; });
   for (int q = 0; q < quads; ++q) {
     const __m256i d = load(values + q * 32);
     const __m256i even = even_bytes(d), odd = odd_bytes(d);
-#pragma GCC unroll 16
-    for (int p = 0; p < PX; ++p) {
-      sum[p] = _mm256_add_epi32(sum[p],
-                                _mm256_madd_epi16(even, _mm256_set1_epi32(x.even[p][q])));
-      sum[p] =
-          _mm256_add_epi32(sum[p], _mm256_madd_epi16(odd, _mm256_set1_epi32(x.odd[p][q])));
-    }
+    repeat<PX>([&](auto p) {
+      add_products(sum[p], even, _mm256_set1_epi32(x.even[p][q]));
+      add_products(sum[p], odd, _mm256_set1_epi32(x.odd[p][q]));
+    });
   }
-  for (int p = 0; p < PX; ++p) sums[p] = sum[p];
+  repeat<PX>([&](auto p) { sums[p] = sum[p]; });
 }
 
 void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
@@ -176,25 +208,24 @@ void dictionary_tile_f32(const float* x, ptrdiff_t stride, float* const* s, int 
   const size_t block = static_cast<size_t>(d.m) * kLanes;
   const float* values = d.values + static_cast<size_t>(row) * d.m;
   __m256 sum[PX][NB];
-  for (int b = 0; b < NB; ++b) {
+  repeat<NB>([&](auto b) {
     const __m256 start = _mm256_loadu_ps(bias + row + b * kLanes);
-    for (int p = 0; p < PX; ++p) sum[p][b] = start;
-  }
+    repeat<PX>([&](auto p) { sum[p][b] = start; });
+  });
   for (int c = 0; c < d.m; ++c) {
     __m256 in[NB];
-    for (int b = 0; b < NB; ++b) in[b] = _mm256_loadu_ps(values + b * block + c * kLanes);
-#pragma GCC unroll 16
-    for (int p = 0; p < PX; ++p) {
+    repeat<NB>([&](auto b) { in[b] = _mm256_loadu_ps(values + b * block + c * kLanes); });
+    repeat<PX>([&](auto p) {
       const __m256 by = _mm256_set1_ps(x[p * stride + c]);
-      for (int b = 0; b < NB; ++b) sum[p][b] = _mm256_fmadd_ps(in[b], by, sum[p][b]);
-    }
+      repeat<NB>([&](auto b) { sum[p][b] = _mm256_fmadd_ps(in[b], by, sum[p][b]); });
+    });
   }
-  for (int p = 0; p < PX; ++p) {
-    for (int b = 0; b < NB; ++b) {
+  repeat<PX>([&](auto p) {
+    repeat<NB>([&](auto b) {
       const int at = row + b * kLanes;
       activate.store(sum[p][b], d.k - at, s[p] + at);
-    }
-  }
+    });
+  });
 }
 
 void dictionary_f32(const float* x, ptrdiff_t stride, float* const* s, int pixels,
@@ -228,7 +259,8 @@ void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
                     int8_t* y, size_t n, int filters) {
   __m256i sum[PX];
   const __m256i start = load(to.bias);
-  for (int p = 0; p < PX; ++p) sum[p] = start;
+  repeat<PX>([&](auto p) { sum[p] = start; });
+  const __m256i low = _mm256_set1_epi16(0xff);
   const uint8_t* index = l.index;
   const int8_t* coefficient = l.coefficient;
   for (int g = 0; g < l.steps; ++g, index += 32, coefficient += 32) {
@@ -239,40 +271,47 @@ void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
       const __m256i none = _mm256_set1_epi16(static_cast<short>(0xff00));
       const __m256i even_at = _mm256_or_si256(i, none);
       const __m256i odd_at = _mm256_or_si256(_mm256_srli_epi16(i, 8), none);
-#pragma GCC unroll 16
-      for (int p = 0; p < PX; ++p, at += step) {
-        const __m256i table =
-            _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(at)));
-        sum[p] = _mm256_add_epi32(
-            sum[p], _mm256_madd_epi16(_mm256_shuffle_epi8(table, even_at), even));
-        sum[p] =
-            _mm256_add_epi32(sum[p], _mm256_madd_epi16(_mm256_shuffle_epi8(table, odd_at), odd));
-      }
+      repeat<PX>([&](auto p) {
+        const __m256i table = load_table(at);
+        add_products(sum[p], _mm256_shuffle_epi8(table, even_at), even);
+        add_products(sum[p], _mm256_shuffle_epi8(table, odd_at), odd);
+        at += step;
+      });
     } else {
       // An index that another table holds gets its highest bit set: `pshufb` then gives zero.
       __m256i table_at[Tables];
-      for (int t = 0; t < Tables; ++t) {
+      repeat<Tables>([&](auto t) {
         table_at[t] = _mm256_add_epi8(_mm256_xor_si256(i, _mm256_set1_epi8(t * 16)),
                                       _mm256_set1_epi8(0x70));
-      }
-      const __m256i low = _mm256_set1_epi16(0xff);
-#pragma GCC unroll 16
-      for (int p = 0; p < PX; ++p, at += step) {
-        __m256i s = _mm256_setzero_si256();
-#pragma GCC unroll 4
-        for (int t = 0; t < Tables; ++t) {
-          const __m256i table = _mm256_broadcastsi128_si256(
-              _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 16 * t)));
-          const __m256i found = _mm256_shuffle_epi8(table, table_at[t]);
-          s = t == 0 ? found : _mm256_or_si256(s, found);
-        }
-        sum[p] = _mm256_add_epi32(sum[p], _mm256_madd_epi16(_mm256_and_si256(s, low), even));
-        sum[p] = _mm256_add_epi32(sum[p], _mm256_madd_epi16(_mm256_srli_epi16(s, 8), odd));
-      }
+      });
+      repeat<PX>([&](auto p) {
+        __m256i s = _mm256_shuffle_epi8(load_table(at), table_at[0]);
+        repeat<Tables - 1>([&](auto t) {
+          s = _mm256_or_si256(
+              s, _mm256_shuffle_epi8(load_table(at + 16 * (t + 1)), table_at[t + 1]));
+        });
+        add_products(sum[p], _mm256_and_si256(s, low), even);
+        add_products(sum[p], _mm256_srli_epi16(s, 8), odd);
+        at += step;
+      });
     }
   }
+  coefficient = l.full_coefficient;
+  for (int g = 0; g < l.full_steps; ++g, coefficient += 32) {
+    const __m256i c = load(coefficient);
+    const __m256i even = even_bytes(c), odd = odd_bytes(c);
+    const uint8_t* at = rows[l.full_step[g].row] + l.full_step[g].offset + first;
+    repeat<PX>([&](auto p) {
+      int four;
+      __builtin_memcpy(&four, at, 4);
+      const __m256i s = _mm256_set1_epi32(four);
+      add_products(sum[p], _mm256_and_si256(s, low), even);
+      add_products(sum[p], _mm256_srli_epi16(s, 8), odd);
+      at += step;
+    });
+  }
   const __m256 scale = _mm256_loadu_ps(to.scale);
-  for (int p = 0; p < PX; ++p) requantise.store(sum[p], scale, filters, y + p * n);
+  repeat<PX>([&](auto p) { requantise.store(sum[p], scale, filters, y + p * n); });
 }
 
 // What indices, coefficients and tables leave of 16 registers for pixels.
@@ -310,7 +349,7 @@ void lookup_tile_f32(const float* const* rows, ptrdiff_t first, int step, const 
                      int filters) {
   __m256 sum[PX];
   const __m256 start = _mm256_loadu_ps(to.bias);
-  for (int p = 0; p < PX; ++p) sum[p] = start;
+  repeat<PX>([&](auto p) { sum[p] = start; });
   const uint8_t* index = l.index;
   const float* coefficient = l.coefficient;
   for (int g = 0; g < l.steps; ++g, index += kLanes, coefficient += kLanes) {
@@ -321,8 +360,7 @@ void lookup_tile_f32(const float* const* rows, ptrdiff_t first, int step, const 
     const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(i, 27));
     const __m256 c = _mm256_loadu_ps(coefficient);
     const float* at = rows[l.step[g].row] + l.step[g].offset + first;
-#pragma GCC unroll 16
-    for (int p = 0; p < PX; ++p, at += step) {
+    repeat<PX>([&](auto p) {
       __m256 s = _mm256_permutevar8x32_ps(_mm256_loadu_ps(at), i);
       if (Tables > 1) {
         s = _mm256_blendv_ps(s, _mm256_permutevar8x32_ps(_mm256_loadu_ps(at + 8), i), second);
@@ -334,9 +372,20 @@ void lookup_tile_f32(const float* const* rows, ptrdiff_t first, int step, const 
         s = _mm256_blendv_ps(s, t, upper);
       }
       sum[p] = _mm256_fmadd_ps(s, c, sum[p]);
-    }
+      pin(sum[p]);
+      at += step;
+    });
   }
-  for (int p = 0; p < PX; ++p) activate.store(sum[p], filters, y + p * n);
+  coefficient = l.full_coefficient;
+  for (int g = 0; g < l.full_steps; ++g, coefficient += kLanes) {
+    const __m256 c = _mm256_loadu_ps(coefficient);
+    const float* at = rows[l.full_step[g].row] + l.full_step[g].offset + first;
+    repeat<PX>([&](auto p) {
+      sum[p] = _mm256_fmadd_ps(_mm256_set1_ps(*at), c, sum[p]);
+      at += step;
+    });
+  }
+  repeat<PX>([&](auto p) { activate.store(sum[p], filters, y + p * n); });
 }
 
 constexpr int most_pixels_f32(int tables) { return tables == 4 ? 8 : 10; }
@@ -372,16 +421,15 @@ template <int NV>
 void planes_run(const float* origin, int entries, const int32_t* offset, const float* value,
                 float bias, const Activation& activate, float* y) {
   __m256 sum[NV];
-  for (int v = 0; v < NV; ++v) sum[v] = _mm256_set1_ps(bias);
+  repeat<NV>([&](auto v) { sum[v] = _mm256_set1_ps(bias); });
   for (int e = 0; e < entries; ++e) {
     const __m256 by = _mm256_set1_ps(value[e]);
     const float* plane = origin + offset[e];
-#pragma GCC unroll 16
-    for (int v = 0; v < NV; ++v) {
+    repeat<NV>([&](auto v) {
       sum[v] = _mm256_fmadd_ps(_mm256_loadu_ps(plane + v * kLanes), by, sum[v]);
-    }
+    });
   }
-  for (int v = 0; v < NV; ++v) _mm256_storeu_ps(y + v * kLanes, activate(sum[v]));
+  repeat<NV>([&](auto v) { _mm256_storeu_ps(y + v * kLanes, activate(sum[v])); });
 }
 
 void planes_f32(const float* origin, int vectors, const Planes& planes, const Activate& to,
@@ -458,8 +506,8 @@ const Kernels kAvx2 = {
     lookup_f32,
     planes_f32,
     transpose_f32,
-    {6e-12, 9e-12, {4e-10, 6e-10, 9e-10}, 8e-11, 0, 0, 2e-6},
-    {1.6e-11, 1.8e-11, {2.3e-10, 4e-10, 8e-10}, 8e-11, 3.6e-11, 1e-10, 2e-6},
+    {6e-12, 9e-12, {4e-10, 6e-10, 9e-10}, 8e-11, 0, 0, 2e-6, 4e-10},
+    {1.6e-11, 1.8e-11, {2.3e-10, 4e-10, 8e-10}, 8e-11, 3.6e-11, 1e-10, 2e-6, 1.3e-10},
 };
 
 }  // namespace lcnn

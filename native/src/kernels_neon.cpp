@@ -32,7 +32,7 @@ Bytes load_bytes(const void* from) {
 struct Dot {
   static Bytes arrange(Bytes x) { return x; }
 
-  static Bytes spread(const int8_t* four) {
+  static Bytes spread(const void* four) {
     int32_t all;
     std::memcpy(&all, four, 4);
     const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(all));
@@ -64,10 +64,10 @@ struct Pairs {
     return {vreinterpretq_s8_s16(vuzp1q_s16(a, b)), vreinterpretq_s8_s16(vuzp2q_s16(a, b))};
   }
 
-  static Bytes spread(const int8_t* four) {
+  static Bytes spread(const void* four) {
     int16_t first, second;
     std::memcpy(&first, four, 2);
-    std::memcpy(&second, four + 2, 2);
+    std::memcpy(&second, static_cast<const int8_t*>(four) + 2, 2);
     return {vreinterpretq_s8_s16(vdupq_n_s16(first)), vreinterpretq_s8_s16(vdupq_n_s16(second))};
   }
 
@@ -83,7 +83,7 @@ struct Pairs {
 // For weights of -128, which converters do not write.
 struct Exact {
   static Bytes arrange(Bytes x) { return x; }
-  static Bytes spread(const int8_t* four) { return Dot::spread(four); }
+  static Bytes spread(const void* four) { return Dot::spread(four); }
 
   static int32x4_t dot(int32x4_t sum, int8x16_t x, int8x16_t y) {
     const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(x), vget_low_s8(y)));
@@ -348,6 +348,13 @@ void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
       Product::add(sum[p], {table.at(i.first), table.at(i.second)}, c);
     }
   }
+  coefficient = l.full_coefficient;
+  for (int g = 0; g < l.full_steps; ++g, coefficient += 4 * kLanes) {
+    const Bytes c = Product::arrange(load_bytes(coefficient));
+    const uint8_t* at = rows[l.full_step[g].row] + l.full_step[g].offset + first;
+#pragma GCC unroll 16
+    for (int p = 0; p < PX; ++p, at += step) Product::add(sum[p], Product::spread(at), c);
+  }
   for (int p = 0; p < PX; ++p) requantise.store(sum[p], to, 0, filters, y + p * n);
 }
 
@@ -381,7 +388,7 @@ void lookup_s8(const uint8_t* const* rows, int step, int pixels, int window,
 void lookup_s8_without_dot(const uint8_t* const* rows, int step, int pixels, int window,
                            const Lookups<int8_t>& l, const Requantise& to, int8_t* y, size_t n,
                            int filters) {
-  if (has_lowest(l.coefficient, l.steps)) {
+  if (has_lowest(l.coefficient, l.steps) || has_lowest(l.full_coefficient, l.full_steps)) {
     lookup_s8<Exact>(rows, step, pixels, window, l, to, y, n, filters);
   } else {
     lookup_s8<Pairs>(rows, step, pixels, window, l, to, y, n, filters);
@@ -418,6 +425,16 @@ void lookup_tile_f32(const float* const* rows, ptrdiff_t first, int step, const 
       const Table<Registers> table(at);
       sum[p].low = vfmaq_f32(sum[p].low, vreinterpretq_f32_s8(table.at(low)), c.low);
       sum[p].high = vfmaq_f32(sum[p].high, vreinterpretq_f32_s8(table.at(high)), c.high);
+    }
+  }
+  coefficient = l.full_coefficient;
+  for (int g = 0; g < l.full_steps; ++g, coefficient += kLanes) {
+    const Floats c = load_floats(coefficient);
+    const float* at = rows[l.full_step[g].row] + l.full_step[g].offset + first;
+#pragma GCC unroll 16
+    for (int p = 0; p < PX; ++p, at += step) {
+      sum[p].low = vfmaq_n_f32(sum[p].low, c.low, *at);
+      sum[p].high = vfmaq_n_f32(sum[p].high, c.high, *at);
     }
   }
   for (int p = 0; p < PX; ++p) activate.store(sum[p], filters, y + p * n);
@@ -527,8 +544,8 @@ const Kernels kNeon = {
     lookup_f32,
     planes_f32,
     transpose_f32,
-    {4e-11, 5e-11, {2e-9, 2.4e-9, 3e-9}, 3e-10, 0, 0, 2e-6},
-    {8e-11, 9e-11, {1.2e-9, 1.6e-9, 2.4e-9}, 3e-10, 1.4e-10, 4e-10, 2e-6},
+    {4e-11, 5e-11, {2e-9, 2.4e-9, 3e-9}, 3e-10, 0, 0, 2e-6, 1e-9},
+    {8e-11, 9e-11, {1.2e-9, 1.6e-9, 2.4e-9}, 3e-10, 1.4e-10, 4e-10, 2e-6, 1e-9},
 };
 
 const Kernels kNeonDot = {
@@ -544,8 +561,8 @@ const Kernels kNeonDot = {
     lookup_f32,
     planes_f32,
     transpose_f32,
-    {1.2e-11, 1.5e-11, {1e-9, 1.4e-9, 2e-9}, 3e-10, 0, 0, 2e-6},
-    {4e-11, 5e-11, {1e-9, 1.4e-9, 2e-9}, 2e-10, 8e-11, 3e-10, 2e-6},
+    {1.2e-11, 1.5e-11, {1e-9, 1.4e-9, 2e-9}, 3e-10, 0, 0, 2e-6, 1e-9},
+    {4e-11, 5e-11, {1e-9, 1.4e-9, 2e-9}, 2e-10, 8e-11, 3e-10, 2e-6, 1e-9},
 };
 
 }  // namespace lcnn

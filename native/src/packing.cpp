@@ -130,8 +130,8 @@ PackedLookups<T> pack_lookups(const Spec<T>& spec, const Kernels& kernels, int w
   const Shape& shape = spec.shape;
   const Rates& rates = sizeof(T) == 1 ? kernels.s8 : kernels.f32;
   const int* windows = sizeof(T) == 1 ? kernels.windows_s8 : kernels.windows_f32;
-  const Reading reading = {kernels.lanes, windows[window], rates.step[window], rates.full_step};
-  const int lanes = kernels.lanes;
+  const int lanes = kernels.filters_per_block();
+  const Reading reading = {lanes, windows[window], rates.step[window], rates.full_step};
   const int blocks = (shape.n + lanes - 1) / lanes, column = shape.dilation_w * shape.k;
   std::vector<std::vector<At<T>>> rows(static_cast<size_t>(blocks) * shape.kh);
   for (const Coefficient<T>& p : spec.coefficients) {

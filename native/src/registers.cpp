@@ -134,9 +134,8 @@ class Registers : public Layer {
  public:
   Registers(const Spec<T>& spec, const Kernels& kernels, PackedLookups<T> lookups)
       : kernels_(kernels), shape_(spec.shape), lookups_(std::move(lookups)) {
-    const int lanes = kernels.lanes;
     if (!spec.dictionary.empty()) {
-      dictionary_ = pack_dictionary(spec, lanes);
+      dictionary_ = pack_dictionary(spec, kernels.lanes);
       to_s_ = Of<T>::to_s(spec, kernels, shape_.k + kSlack);
     }
     to_y_ = Of<T>::to_y(spec, kernels, shape_.n + kSlack);
@@ -201,11 +200,13 @@ class Registers : public Layer {
   }
 
   void dictionary_stage(const T* x, int first, int end, bool last_image, int thread, Pool& pool) {
-    const Part part((end - first) * shape_.w, thread, pool.threads());
-    // Kernels read channels in groups, so the last pixel's may reach beyond the tensor.
-    const bool beyond = last_image && end == shape_.h && part.last == (end - first) * shape_.w &&
-                        shape_.m % terms<T>() != 0 && !dictionary_.empty();
-    const int last = part.last - (beyond && part.last > part.first ? 1 : 0);
+    const int pixels = (end - first) * shape_.w;
+    const Part part(pixels, thread, pool.threads());
+    // Kernels read channels in groups, so the last pixels' may reach beyond the tensor.
+    const bool beyond = last_image && end == shape_.h && shape_.m % terms<T>() != 0 &&
+                        !dictionary_.empty();
+    const int inside = beyond ? pixels - (terms<T>() + shape_.m - 2) / shape_.m : pixels;
+    const int last = std::max(part.first, std::min(part.last, inside));
     // Pixels of one row are equally far apart; those of all rows if none is skipped.
     const bool even = shape_.dictionary_stride_h == 1 && shape_.dictionary_stride_w == 1;
     const ptrdiff_t stride = static_cast<ptrdiff_t>(shape_.dictionary_stride_w) * shape_.m;
@@ -231,11 +232,12 @@ class Registers : public Layer {
         Of<T>::dictionary(kernels_, from, stride, to, run, packed(), to_s_);
       }
     }
-    if (last < part.last) {
-      const T* from = pixel(x, first, last);
+    for (int p = last; p < part.last; ++p) {
+      const T* from = pixel(x, first, p);
       std::vector<T> copy(from, from + shape_.m);
       copy.resize(shape_.m + terms<T>());
-      to[0] = slot(end - 1) + static_cast<size_t>(shape_.pad_left + shape_.w - 1) * shape_.k;
+      to[0] = slot(first + p / shape_.w) +
+              static_cast<size_t>(shape_.pad_left + p % shape_.w) * shape_.k;
       Of<T>::dictionary(kernels_, copy.data(), 0, to, 1, packed(), to_s_);
     }
   }
@@ -250,7 +252,7 @@ class Registers : public Layer {
   }
 
   void lookup_stage(T* y, int top, int bottom, int thread, Pool& pool) {
-    const int rows = bottom - top, lanes = kernels_.lanes;
+    const int rows = bottom - top, filters = kernels_.filters_per_block();
     std::vector<const S*> from(shape_.kh);
     const Part part(static_cast<int>(lookups_.blocks.size()) * rows, thread, pool.threads());
     for (int item = part.first; item < part.last; ++item) {
@@ -260,9 +262,9 @@ class Registers : public Layer {
         from[r] = s_row >= 0 && s_row < shape_.h ? slot(s_row) : s_.data() + row_ * slots_;
       }
       Of<T>::lookup(kernels_, from.data(), shape_.stride_w * shape_.k, shape_.out_w,
-                    lookups_.window, lookups_.blocks[block].lookups(), to_y_, block * lanes,
-                    y + static_cast<size_t>(row) * shape_.out_w * shape_.n + block * lanes,
-                    shape_.n, std::min(lanes, shape_.n - block * lanes));
+                    lookups_.window, lookups_.blocks[block].lookups(), to_y_, block * filters,
+                    y + static_cast<size_t>(row) * shape_.out_w * shape_.n + block * filters,
+                    shape_.n, std::min(filters, shape_.n - block * filters));
     }
   }
 
