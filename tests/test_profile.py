@@ -645,6 +645,15 @@ def test_batch_normalisation_that_cannot_be_folded_stores_scale_and_offset():
     assert profile(model).bytes == conv_bytes + 4 * 2 * 4
 
 
+@pytest.mark.parametrize("convolution", [layers.Conv2D, LookupConv2D])
+def test_batch_normalisation_of_a_convolution_with_two_readers_is_not_folded(convolution):
+    image = keras.Input((8, 8, 3))
+    y = convolution(8, 3, use_bias=False)(image)
+    alone = profile(keras.Model(image, y)).bytes
+    model = keras.Model(image, layers.Add()([layers.BatchNormalization()(y), y]))
+    assert profile(model).bytes == alone + 4 * 2 * 8
+
+
 # Files.
 
 

@@ -183,16 +183,38 @@ def _zeros(model, input_shape):
     return keras.tree.map_structure(lambda x: np.zeros((1, *x.shape[1:]), x.dtype), inputs)
 
 
+def folds(call, calls):
+    """Whether this call is of a BatchNormalization that the layer before it can take in.
+
+    That layer is linear, each of the two runs once, and nothing else uses what is between them.
+    """
+    normalisation, layer = call.layer, call.follows
+    if not isinstance(normalisation, kl.BatchNormalization):
+        return False
+    if type(layer) not in (*_PER_OUTPUT, *_LOOKUP):
+        return False
+    if layer.activation is not keras.activations.linear:
+        return False
+    before = [other for other in calls if other.layer is layer]
+    once = len(before) == 1 and sum(other.layer is normalisation for other in calls) == 1
+    on_channels = normalisation.axis in (-1, len(call.input_shape))
+    return once and before[0].uses == 1 and on_channels
+
+
 def measure(calls, name, convention="unpadded"):
     """ModelProfile of traced calls, with the weights as they are now."""
     by_layer = {}
     for call in calls:
         by_layer.setdefault(id(call.layer), []).append(call)
-    profiles = (_layer_profile(layer_calls, convention) for layer_calls in by_layer.values())
+    folded = {id(call.layer) for call in calls if folds(call, calls)}
+    profiles = (
+        _layer_profile(layer_calls, convention, layer in folded)
+        for layer, layer_calls in by_layer.items()
+    )
     return ModelProfile(name, convention, tuple(p for p in profiles if p is not None))
 
 
-def _layer_profile(calls, convention):
+def _layer_profile(calls, convention, folded):
     layer = calls[0].layer
     if type(layer) in _LOOKUP and layer.dictionary_size is not None:
         return _lookup_profile(calls, convention)
@@ -205,7 +227,7 @@ def _layer_profile(calls, convention):
     if dense is None and is_container and not parameters:
         # Its layers are counted, each by itself.
         return None
-    size = _plain_bytes(calls, parameters)
+    size = 0 if folded else _plain_bytes(calls, parameters)
     return LayerProfile(
         name=layer.name,
         type=type(layer).__name__,
@@ -256,12 +278,9 @@ def _positions(layer, shape):
 
 
 def _plain_bytes(calls, parameters):
-    layer, before = calls[0].layer, calls[0].follows
+    layer = calls[0].layer
     if isinstance(layer, kl.BatchNormalization):
-        linear = (*_PER_OUTPUT, *_LOOKUP)
-        if type(before) in linear and before.activation is keras.activations.linear:
-            # Folded: the scale into the kernel, the offset into the bias, counted there.
-            return 0
+        # Scale and offset. Folded, they are in the kernel and the bias of the layer before.
         return 4 * 2 * math.prod(layer.moving_mean.shape)
     if type(layer) in (*_PER_OUTPUT, *_LOOKUP) and not layer.use_bias:
         # LiteRT's convolutions have a bias always.
