@@ -117,10 +117,15 @@ struct Kernels {
 
   Rates s8, f32;
 
-  // Vectors of filters that a step serves, if more than one: a block has filters_per_block().
-  int vectors;
+  // Vectors of filters that a step serves.
+  int vectors = 1;
 
-  int filters_per_block() const { return vectors > 1 ? lanes * vectors : lanes; }
+  // The lookup stage on planes of one pixel, as of a dense layer: y[j] for each of `filters`.
+  // nullptr where planes_f32 does as well.
+  void (*pixel_f32)(const float* origin, const Planes& planes, const Activate& to, int filters,
+                    float* y) = nullptr;
+
+  int filters_per_block() const { return lanes * vectors; }
 };
 
 extern const Kernels kPortable;

@@ -487,6 +487,23 @@ void planes_f32(const float* origin, int vectors, const Planes& planes, const Ac
   }
 }
 
+// Where a map is one pixel, vectors of lookups in place of vectors of pixels.
+void pixel_f32(const float* origin, const Planes& planes, const Activate& to, int filters,
+               float* y) {
+  for (int j = 0; j < filters; ++j) {
+    __m512 sum = _mm512_setzero_ps();
+    const int end = planes.first[j + 1];
+    for (int e = planes.first[j]; e < end; e += kLanes) {
+      const __mmask16 mask = lanes_mask(end - e);
+      const __m512i offset = _mm512_maskz_loadu_epi32(mask, planes.offset + e);
+      const __m512 s = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), mask, offset, origin, 4);
+      sum = _mm512_fmadd_ps(s, _mm512_maskz_loadu_ps(mask, planes.value + e), sum);
+    }
+    const float x = _mm512_reduce_add_ps(sum) + to.bias[j];
+    y[j] = x < to.lowest ? to.lowest : x > to.highest ? to.highest : x;
+  }
+}
+
 // 16 x 16 floats in registers: interleaved by 1, 2, 4 and 8.
 void transpose_block(const float* from, size_t stride, float* const* to, int first_row, int rows,
                      int columns) {
@@ -548,6 +565,7 @@ const Kernels kAvx512 = {
     {1.9e-12, 2.5e-12, {5.1e-10, 8e-10, 0}, 4e-11, 0, 0, 2e-6, 2.8e-10},
     {7.4e-12, 7.6e-12, {4.2e-10, 5.8e-10, 0}, 4e-11, 2.2e-11, 1.5e-10, 2e-6, 2.8e-10},
     kVectors,
+    pixel_f32,
 };
 
 }  // namespace lcnn

@@ -151,6 +151,13 @@ class PlanesLayer : public Layer {
 
   void lookup_stage(float* y, int top, int bottom, int thread, Pool& pool) {
     const Shape& s = shape_;
+    if (s.out_h * s.out_w == 1 && kernels_.pixel_f32 != nullptr) {
+      const Part part(s.n, thread, pool.threads());
+      kernels_.pixel_f32(s_.data(), {first_.data() + part.first, offset_.data(), value_.data()},
+                         {values_.y_bias.data() + part.first, values_.y_lowest, values_.y_highest},
+                         part.last - part.first, y + part.first);
+      return;
+    }
     const int lanes = kernels_.vector_f32, block = kernels_.lanes;
     const int run = kMostVectors * lanes, pixels = (bottom - top - 1) * pitch_ + s.out_w;
     const int runs = (pixels + run - 1) / run, blocks = (s.n + block - 1) / block;
