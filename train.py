@@ -34,7 +34,9 @@ flags.DEFINE_boolean("download", False, "Let TFDS download a missing data set.")
 
 flags.DEFINE_string("model", "resnet20_lcnn", f"One of: {', '.join(models.names())}.")
 flags.DEFINE_list(
-    "dictionary_sizes", ["fast"], "fast, accurate, or one size per stage, with commas; 0: plain."
+    "dictionary_sizes",
+    ["fast"],
+    "fast, accurate, register, or one size per stage, with commas; 0: plain.",
 )
 flags.DEFINE_float("l1", 0.0, "lambda' of the L1 term; the paper: 0.3 fast, 0.1 accurate.")
 flags.DEFINE_float("threshold_scale", None, "c in eps = c * sigma; default: the paper's.")
@@ -75,7 +77,7 @@ def fresh_model(input_shape=None, classes=None):
         sizes = sizes[0] if preset else [int(k) for k in sizes]
     except ValueError:
         raise ValueError(
-            f"--dictionary_sizes={','.join(sizes)}: fast, accurate, or whole numbers."
+            f"--dictionary_sizes={','.join(sizes)}: fast, accurate, register, or whole numbers."
         ) from None
     return models.build(
         FLAGS.model,

@@ -32,12 +32,13 @@ flags.DEFINE_list("lowerings", ["sparse", "folded", "auto"], "Ways to leave.")
 flags.DEFINE_integer("top_s", 3, "Lookups per kernel position and filter.", lower_bound=1)
 
 
-def write(folder, name, model, way="auto", quantize=None):
+def write(folder, name, model, way="auto", quantize=None, delegate=False):
     """Converts a model into folder/name; the path."""
     start = time.perf_counter()
     shape = model.input_shape[1:]
     examples = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
-    content = convert(model, plan(model, way, quantize=quantize), quantize, examples)
+    plans = plan(model, way, quantize=quantize, delegate=delegate)
+    content = convert(model, plans, quantize, examples)
     path = folder / f"{name}.tflite"
     path.write_bytes(content)
     print(f"  {path.name}: converted in {time.perf_counter() - start:.1f} s", flush=True)

@@ -1,9 +1,10 @@
 """Times .tflite files in turn, any of them: median, spread and peak memory.
 
-    python export/benchmark.py a.tflite b.tflite --runs=50 --threads=1
+    python export/benchmark.py a.tflite b.tflite --runs=50 --threads=1 --delegate
 
 Each file runs in a process of its own, on random input; the processes take turns, a run each, so
-that all see the same machine. Ratios are to the first file, run by run.
+that all see the same machine. Ratios are to the first file, run by run. With --delegate each file
+is timed twice: as it is, and with the native delegate.
 """
 
 import contextlib
@@ -21,10 +22,11 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_integer("runs", 50, "Measured runs of each file.", lower_bound=1)
 flags.DEFINE_integer("warmup", 5, "Runs before, not measured.", lower_bound=0)
-flags.DEFINE_integer("threads", 1, "Threads of LiteRT.", lower_bound=1)
+flags.DEFINE_integer("threads", 1, "Threads of LiteRT, and of the delegate.", lower_bound=1)
+flags.DEFINE_boolean("delegate", False, "Time each file with the native delegate too.")
 
 
-def serve(path, threads, pipe):
+def serve(path, threads, delegate, pipe):
     """Loads a file and answers each request with the seconds of a run, or with what is wrong."""
     # Imported here: the peak memory of this process is then that of the one file.
     from tf_lcnn.lite.runtime import Interpreter
@@ -32,7 +34,7 @@ def serve(path, threads, pipe):
     before = memory("VmRSS")
     reset_peak()
     try:
-        interpreter = Interpreter(path, threads)
+        interpreter = Interpreter(path, threads, delegate=delegate)
         shape = interpreter.input_shape[1:]
         interpreter.predict(np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32))
     except (ValueError, OSError) as error:
@@ -72,14 +74,26 @@ def ask(pipe, path, question=None):
         raise ValueError(f"LiteRT crashed on {path}: is the file whole?") from None
 
 
-def measure(paths, runs, warmup, threads):
-    """(seconds (runs, files), peak KiB per file) of .tflite files, run in turn."""
+def measure(paths, runs, warmup, threads, delegates=False):
+    """Runs .tflite files in turn.
+
+    Args:
+        paths: the files; one may come several times.
+        runs, warmup: of each file, measured and before.
+        threads: for all files, or a list of them.
+        delegates: as `runtime.Interpreter` takes it; for all files, or a list of them.
+
+    Returns:
+        (seconds (runs, files), peak KiB per file).
+    """
+    each_threads = threads if isinstance(threads, list) else [threads] * len(paths)
+    each_delegate = delegates if isinstance(delegates, list) else [delegates] * len(paths)
     context = multiprocessing.get_context("spawn")
     processes, pipes = [], []
     try:
-        for path in paths:
+        for path, *how in zip(paths, each_threads, each_delegate, strict=True):
             ours, theirs = context.Pipe()
-            process = context.Process(target=serve, args=(path, threads, theirs), daemon=True)
+            process = context.Process(target=serve, args=(path, *how, theirs), daemon=True)
             process.start()
             theirs.close()
             processes.append(process)
@@ -99,17 +113,20 @@ def measure(paths, runs, warmup, threads):
 
 
 def main(arguments):
-    paths = arguments[1:]
-    if not paths:
+    if len(arguments) < 2:
         raise ValueError("Name the .tflite files to time.")
-    seconds, peaks = measure(paths, FLAGS.runs, FLAGS.warmup, FLAGS.threads)
-    width = max(len(path) for path in paths)
+    ways = (False, True) if FLAGS.delegate else (False,)
+    rows = [(path, delegate) for path in arguments[1:] for delegate in ways]
+    paths, delegates = map(list, zip(*rows, strict=True))
+    names = [f"{path}, delegate" if delegate else path for path, delegate in rows]
+    seconds, peaks = measure(paths, FLAGS.runs, FLAGS.warmup, FLAGS.threads, delegates)
+    width = max(map(len, names))
     print(f"{'file':{width}}  {'bytes':>11}  median ms  (quartiles)        ratio  peak MiB")
-    for j, path in enumerate(paths):
+    for j, name in enumerate(names):
         low, middle, high = np.percentile(seconds[:, j], [25, 50, 75]) * 1e3
         ratio = np.median(seconds[:, j] / seconds[:, 0])
         print(
-            f"{path:{width}}  {os.path.getsize(path):>11,}  {middle:9.3f}  ({low:.3f} to "
+            f"{name:{width}}  {os.path.getsize(paths[j]):>11,}  {middle:9.3f}  ({low:.3f} to "
             f"{high:.3f})  {ratio:5.2f}  {peaks[j] / 1024:8.1f}"
         )
 

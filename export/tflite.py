@@ -31,6 +31,7 @@ flags.DEFINE_enum("lowering", AUTO, [AUTO, *LOWERINGS], "How lookup layers leave
 flags.DEFINE_enum("optimise", "speed", cost_model.OPTIMISE, "Decides between equal times.")
 flags.DEFINE_enum("quantize", "none", ["none", *converter.QUANTISATIONS], "Quantisation.")
 flags.DEFINE_enum("io", "float32", converter.IO_TYPES, "Type of input and output, for int8.")
+flags.DEFINE_boolean("delegate", False, "The file is for LiteRT with the native delegate.")
 flags.DEFINE_integer("examples", 200, "Training images that int8 measures on.", lower_bound=1)
 flags.DEFINE_boolean("layerwise", True, "Measure each lookup layer alone, for the report.")
 flags.DEFINE_boolean("calibrate", False, "Measure this machine first and keep it in --costs.")
@@ -67,6 +68,7 @@ def main(arguments):
         examples,
         FLAGS.io,
         examples if FLAGS.layerwise else None,
+        FLAGS.delegate,
     )
     report.write_json(FLAGS.report or out.with_suffix(".json"))
     print(report)

@@ -170,9 +170,13 @@ def test_size_0_keeps_a_stage_plain():
         ("resnet50", "fast", (3, 16, 32, 64, 128)),
         ("resnet20", "fast", (8, 16, 32)),
         ("resnet20", "accurate", (16, 32, 64)),
+        ("alexnet", "register", (3, 64, 64, 64, 64, 128, 128)),
+        ("resnet18", "register", (3, 16, 32, 64, 128)),
+        ("resnet50", "register", (3, 16, 32, 64, 128)),
+        ("resnet20", "register", (16, 16, 32)),
     ],
 )
-def test_presets_are_the_papers(quick_weights, name, preset, expected):
+def test_presets_are_the_papers_and_ours(quick_weights, name, preset, expected):
     stages = {
         "alexnet": ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"),
         "resnet20": ("stage1", "stage2", "stage3"),
@@ -180,6 +184,21 @@ def test_presets_are_the_papers(quick_weights, name, preset, expected):
     model = build(f"{name}_lcnn", dictionary_sizes=preset, classes=10)
     sizes = {stage: {k} for stage, k in zip(stages, expected, strict=True)}
     assert sizes_by_stage(model) == sizes
+
+
+@pytest.mark.parametrize("name", WITH_LCNN)
+def test_the_register_preset_fits_registers_and_is_no_larger_than_accurate(quick_weights, name):
+    sizes = {
+        preset: {
+            layer.name: layer.dictionary_size
+            for layer in lookup_layers(build(f"{name}_lcnn", dictionary_sizes=preset))
+        }
+        for preset in ("register", "accurate")
+    }
+    for layer, k in sizes["register"].items():
+        # The first layer of the ImageNet families has three channels.
+        assert k in (16, 32, 64, 128) or (layer == "conv1" and k == 3)
+        assert k <= sizes["accurate"].get(layer, k)
 
 
 def test_fast_is_the_default():
@@ -225,7 +244,7 @@ def test_the_networks_return_logits():
     [
         ({"name": "resnet19"}, ["resnet19", *names()]),
         ({"name": "alexnet_wide_lcnn"}, names()),
-        ({"name": "resnet20_lcnn", "dictionary_sizes": "quick"}, ["quick", "fast", "accurate"]),
+        ({"name": "resnet20_lcnn", "dictionary_sizes": "quick"}, ["quick", "fast", "accurate", "register"]),
         ({"name": "resnet20_lcnn", "dictionary_sizes": (8, 16)}, ["3", "2", "(8, 16)"]),
         ({"name": "resnet18_lcnn", "dictionary_sizes": (3, 4, 5, 6)}, ["5", "4"]),
         ({"name": "alexnet_lcnn", "dictionary_sizes": (3,) * 4}, ["3", "4"]),

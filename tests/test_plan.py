@@ -15,7 +15,7 @@ from helpers import constant_bytes, random
 
 from tf_lcnn import LookupConv2D, LookupDense, data, models, profile
 from tf_lcnn.callbacks import TopS, project
-from tf_lcnn.lite import cost_model, export, layerwise, metadata, quantise, runtime
+from tf_lcnn.lite import cost_model, export, layerwise, metadata, native, quantise, runtime
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.lowering import LOWERINGS
 from tf_lcnn.lite.plan import lowered, plan
@@ -151,7 +151,7 @@ def test_calibration_gives_rates_that_can_be_kept(tmp_path, monkeypatch):
     costs = cost_model.calibrate(tmp_path / "cache" / "costs.json")
     assert cost_model.load(tmp_path / "cache" / "costs.json") == costs
     for rates in (costs.float32, costs.int8):
-        every = (*rates.convolution, rates.plane, rates.call)
+        every = (*rates.convolution, rates.plane, rates.call, rates.delegate)
         assert all(math.isfinite(rate) and rate >= 0 for rate in every)
         assert max(rates.convolution) > 0
     (tmp_path / "other.json").write_text('{"float32": 1}')
@@ -391,3 +391,102 @@ def test_plans_are_plain_data(trained):
     assert [each.layer.name for each in found] == [
         layer.name for layer in trained[0].layers if isinstance(layer, LookupConv2D)
     ]
+
+
+needs_delegate = pytest.mark.skipif(
+    not native.available(), reason="the native delegate was not built"
+)
+
+
+def odd_layers():
+    """Layers whose places of S and of the output differ, one of them dense."""
+    inputs = keras.Input((13, 10, 24))
+    x = LookupConv2D(40, 3, 16, strides=(2, 1), padding="same", dilation_rate=1)(inputs)
+    x = LookupConv2D(48, 1, 24, strides=2)(x)
+    x = LookupConv2D(32, 3, 20, dilation_rate=(1, 2), padding="same")(x)
+    x = LookupConv2D(64, 2, 16)(x)
+    model = keras.Model(inputs, LookupDense(128, 32)(keras.layers.Flatten()(x)))
+    project(model, 3)
+    return model
+
+
+@needs_delegate
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_the_delegate_says_of_a_layer_what_it_says_of_the_file(quantize):
+    model = odd_layers()
+    plans = plan(model, "sparse", quantize=quantize)
+    examples = random((4, 13, 10, 24))
+    content = export.convert(model, plans, quantize, examples, "int8" if quantize else "float32")
+    claims = runtime.Interpreter(content=content, delegate={"force": 1}).claims.splitlines()
+    assert len(claims) == len(plans)
+    for each, line in zip(plans, claims, strict=True):
+        found = native.predict(each.layer, quantize)
+        assert f"; {found.kernel}, predicted {1e6 * found.seconds:.1f} us" in line
+        assert found.bytes > 0
+
+
+@needs_delegate
+def test_the_delegate_takes_no_weights_that_are_unpacked_for_each_run():
+    model, _ = one_layer(LookupConv2D(16, 3, 8), (6, 6, 12))
+    (found,) = plan(model, "sparse")
+    assert native.predict(found.layer, "float16") is None
+    assert native.predict(found.layer, "dynamic") is None
+    assert plan(model, "sparse", quantize="float16", delegate=True)[0].delegate is None
+
+
+@needs_delegate
+def test_auto_takes_sparse_where_the_delegate_is_faster_than_all_else(monkeypatch):
+    model, _ = one_layer(LookupConv2D(16, 3, 8, padding="same"), (5, 6, 4))
+    project(model, 2)
+    layer = plan(model)[0].layer
+    stock = {way: cost_model.DEFAULT.seconds(layer, way) for way in LOWERINGS}
+    assert min(stock, key=stock.get) == "folded"
+
+    def chosen(seconds, way="auto", **arguments):
+        prediction = native.Prediction("some kernel", seconds, 100)
+        monkeypatch.setattr(native, "predict", lambda layer, quantize: prediction)
+        (found,) = plan(model, way, **arguments)
+        return found.lowering, found.delegate and found.delegate.kernel
+
+    assert chosen(0.5 * stock["folded"], delegate=True) == ("sparse", "some kernel")
+    # Faster than LiteRT's own `sparse`, and slower than another way.
+    between = (stock["folded"] + stock["sparse"]) / 2
+    assert chosen(between, delegate=True) == ("folded", None)
+    assert chosen(2 * stock["sparse"], delegate=True) == ("folded", None)
+    # Without it, only the report knows of the delegate.
+    assert chosen(0.5 * stock["folded"]) == ("folded", None)
+    assert chosen(0.5 * stock["folded"], "sparse") == ("sparse", "some kernel")
+    # On a machine where it takes longer than it predicts.
+    slow = dataclasses.replace(
+        cost_model.DEFAULT, float32=dataclasses.replace(cost_model.DEFAULT.float32, delegate=9.0)
+    )
+    assert chosen(0.5 * stock["folded"], delegate=True, costs=slow) == ("folded", None)
+
+
+def test_without_a_delegate_plans_say_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(native, "LIBRARY", tmp_path / "none.so")
+    native._library.cache_clear()
+    model, _ = one_layer(LookupConv2D(16, 3, 8), (6, 6, 12))
+    assert [each.delegate for each in plan(model, "sparse")] == [None]
+    with pytest.raises(ValueError, match="was not built"):
+        plan(model, delegate=True)
+
+
+@needs_delegate
+def test_the_report_names_the_kernel_of_the_delegate(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((14, 14, 64)),
+            LookupConv2D(128, 3, 32, padding="same", name="large"),
+            LookupConv2D(2, 1, 1, name="small"),
+            keras.layers.Flatten(),
+        ]
+    )
+    project(model, 3)
+    batches = [(random((2, 14, 14, 64)), np.array([0, 1]))]
+    report = export.export(model, tmp_path / "m.tflite", batches, delegate=True)
+    kernels = {each["name"]: each["delegate"] for each in report.as_dict()["layers"]}
+    assert kernels["large"] == native.predict(report.plans[0].layer).kernel
+    assert kernels["small"] is None
+    large, small = (line for line in str(report).splitlines() if "predicted:" in line)
+    assert f"; native delegate: {kernels['large']}, " in large and "delegate" not in small

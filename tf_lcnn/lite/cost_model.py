@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 import pathlib
 
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 from scipy.optimize import nnls
 
 from tf_lcnn import files
-from tf_lcnn.lite import lowering
+from tf_lcnn.lite import lowering, native
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.runtime import Interpreter, median_seconds
 from tf_lcnn.profile import sparse_bytes
@@ -40,11 +41,13 @@ class Rates:
             a convolution.
         plane: for an element that is gathered, scaled and added.
         call: for a call of any other operator.
+        delegate: what the native delegate takes, over what it predicts.
     """
 
     convolution: tuple
     plane: float
     call: float
+    delegate: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +62,7 @@ class CostModel:
 
         With float16 and dynamic LiteRT computes in float32, or close to it.
         """
-        rates = self.int8 if quantize == "int8" else self.float32
+        rates = self._rates(quantize)
         kh, kw, k, n = layer.coefficients.shape
         m, taps = len(layer.dictionary), kh * kw
 
@@ -75,6 +78,13 @@ class CostModel:
         # A slice per kernel position; a gather, a product and a sum per lookup; two transposes.
         calls = taps * (1 + 3 * layer.lookups) + 2
         return first + rates.plane * elements + rates.call * calls
+
+    def delegate_seconds(self, prediction, quantize=None):
+        """Predicted seconds with the native delegate, of a `native.Prediction`."""
+        return self._rates(quantize).delegate * prediction.seconds
+
+    def _rates(self, quantize):
+        return self.int8 if quantize == "int8" else self.float32
 
 
 # Measured by `calibrate` on an x86-64 core with AVX-512. The choice depends on the ratios between
@@ -104,7 +114,7 @@ def stored_bytes(layer, way, quantize=None):
     return first + sparse_bytes((kh, kw, k, n), lookups, weight) + bias
 
 
-def choose(layer, costs, optimise="speed", quantize=None):
+def choose(layer, costs, optimise="speed", quantize=None, delegate=math.inf):
     """The lowering for a layer: the fastest predicted; among ties the one that `optimise` says.
 
     Args:
@@ -112,6 +122,7 @@ def choose(layer, costs, optimise="speed", quantize=None):
         costs: a CostModel.
         optimise: "speed" or "size".
         quantize: see `converter.to_tflite`.
+        delegate: predicted seconds of the native delegate, which runs what leaves as `sparse`.
 
     Raises:
         ValueError: unknown optimise.
@@ -119,6 +130,7 @@ def choose(layer, costs, optimise="speed", quantize=None):
     if optimise not in OPTIMISE:
         raise ValueError(f"Unknown optimise={optimise!r}: {', '.join(OPTIMISE)}.")
     seconds = {way: costs.seconds(layer, way, quantize) for way in lowering.LOWERINGS}
+    seconds["sparse"] = min(seconds["sparse"], delegate)
     fastest = min(seconds.values())
     tied = [way for way in lowering.LOWERINGS if seconds[way] <= fastest * (1 + TIE)]
     if optimise == "speed":
@@ -140,7 +152,8 @@ def calibrate(path=None):
     """Measures the rates of this machine, in less than a minute.
 
     Small convolutions and gathers are timed in turn, one thread, medians of 15; the rates are
-    the non-negative ones that fit the times best, relatively.
+    the non-negative ones that fit the times best, relatively. If the native delegate was built,
+    one lookup layer is timed with it.
 
     Args:
         path: where to keep them, as JSON; see `load`.
@@ -165,12 +178,20 @@ def _rates(quantize):
     # Many elements in few calls, and few elements in many calls.
     large, small = _Gathers(28, 32, 128, 3), _Gathers(2, 8, 8, 40)
     models += [_compiled(each.run, each.shape, quantize) for each in (large, small)]
+    gathers_end = len(models)
+    if native.available():
+        looked_up = _lookup_layer(28, 128, 32, 128, 4)
+        run = functools.partial(lowering.apply, looked_up, lowering="sparse")
+        models.append(_compiled(run, (28, 28, 128), quantize, {"force": 1}))
     seconds = median_seconds(models)
     scaled = np.array(features) / seconds[: len(features), None]
     convolution, _ = nnls(scaled, np.ones(len(features)))
     gathers = np.array([[each.elements, each.calls] for each in (large, small)], float)
-    (plane, call), _ = nnls(gathers / seconds[-2:, None], np.ones(2))
-    return Rates(tuple(float(c) for c in convolution), float(plane), float(call))
+    (plane, call), _ = nnls(gathers / seconds[len(features) : gathers_end, None], np.ones(2))
+    delegate = 1.0
+    if native.available():
+        delegate = float(seconds[-1] / native.predict(looked_up, quantize).seconds)
+    return Rates(tuple(float(c) for c in convolution), float(plane), float(call), delegate)
 
 
 class _Gathers:
@@ -190,10 +211,33 @@ class _Gathers:
         return tf.transpose(y, (1, 2, 0))[None]
 
 
-def _compiled(function, shape, quantize):
+def _lookup_layer(size, m, k, n, lookups):
+    """A 3x3 lookup layer of random values, as it would leave."""
+    rng = np.random.default_rng(0)
+    order = rng.random((3, 3, k, n)).argsort(axis=2)
+    coefficients = np.where(order < lookups, rng.normal(size=order.shape), 0)
+    return lowering.Constants(
+        name="calibration",
+        dictionary=rng.normal(size=(m, k)).astype(np.float32),
+        coefficients=coefficients.astype(np.float32),
+        bias=np.zeros(n, np.float32),
+        strides=(1, 1),
+        padding="SAME",
+        dilation=(1, 1),
+        activation=tf.identity,
+        input_size=(size, size),
+        dictionary_positions=size**2,
+        positions=size**2,
+        dense=False,
+        rows_dropped=0,
+    )
+
+
+def _compiled(function, shape, quantize, delegate=False):
     images = np.random.default_rng(1).normal(size=(2, *shape)).astype(np.float32)
     io = "float32" if quantize is None else "int8"
-    return Interpreter(content=to_tflite(function, (1, *shape), (), quantize, images, io))
+    content = to_tflite(function, (1, *shape), (), quantize, images, io)
+    return Interpreter(content=content, delegate=delegate)
 
 
 def save(costs, path):
@@ -211,7 +255,7 @@ def load(path):
     try:
         data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
         rates = [
-            Rates(tuple(data[name]["convolution"]), data[name]["plane"], data[name]["call"])
+            Rates(**{**data[name], "convolution": tuple(data[name]["convolution"])})
             for name in ("float32", "int8")
         ]
     except (json.JSONDecodeError, KeyError, TypeError) as error:

@@ -100,6 +100,7 @@ class Report:
                     "max_s": each.layer.lookups,
                     "batch_normalisation": each.folded.name if each.folded else None,
                     "predicted_ms": {way: 1e3 * t for way, t in each.seconds.items()},
+                    "delegate": each.delegate.kernel if each.delegate else None,
                     "bytes": each.bytes,
                     **measured,
                 }
@@ -130,6 +131,9 @@ class Report:
                 f"{each.layer.name}: {each.lowering}, k {each.layer.k}, s <= {each.layer.lookups}; "
                 f"predicted: {ways}"
             )
+            if each.delegate:
+                found = each.delegate
+                line += f"; native delegate: {found.kernel}, {1e3 * found.seconds:.3f} ms"
             if measured:
                 line += "; measured alone {measured_ms:.3f} ms, {decibels:.1f} dB".format(
                     **measured
@@ -261,6 +265,7 @@ def export(
     examples=None,
     io="float32",
     layerwise=None,
+    delegate=False,
 ):
     """Writes a .tflite and proves that it computes what the model computes in float32.
 
@@ -275,6 +280,8 @@ def export(
             equalised on the examples first.
         layerwise: array (count, ...) of real inputs to measure each lookup layer on, alone,
             for the report; None measures none.
+        delegate: whether the file is for LiteRT with the native delegate, see `plan`. It runs
+            without it too, and the proof does.
 
     Returns:
         Report.
@@ -288,7 +295,7 @@ def export(
     path = pathlib.Path(path)
     _refuse(model)
     model = in_float32(model)
-    plans = plan(model, way, optimise, costs, quantize)
+    plans = plan(model, way, optimise, costs, quantize, delegate)
     if quantize == "int8" and examples is not None and len(examples):
         plans = equalise(model, plans, examples)
     content = convert(model, plans, quantize, examples, io)

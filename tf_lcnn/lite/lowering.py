@@ -33,6 +33,7 @@ class Constants:
         bias: (n,).
         strides, padding, dilation: of the lookup stage, or of a 1x1 layer's dictionary stage.
         activation: a function.
+        input_size: (height, width) of the input; a dense layer's is one row.
         dictionary_positions, positions: of S and of the output.
         dense: whether the layer is a LookupDense.
         rows_dropped: dictionary rows that no lookup used.
@@ -46,6 +47,7 @@ class Constants:
     padding: str
     dilation: tuple
     activation: callable
+    input_size: tuple
     dictionary_positions: int
     positions: int
     dense: bool
@@ -54,6 +56,12 @@ class Constants:
     @property
     def k(self):
         return self.dictionary.shape[1]
+
+    @property
+    def stage_strides(self):
+        """Strides of the dictionary stage and of the lookup stage."""
+        one_by_one = self.coefficients.shape[:2] == (1, 1)
+        return (self.strides, (1, 1)) if one_by_one else ((1, 1), self.strides)
 
     @functools.cached_property
     def lookups(self):
@@ -101,6 +109,7 @@ def constants(call, batch_normalisation=None):
         padding="VALID" if dense else layer.padding.upper(),
         dilation=(1, 1) if dense else layer.dilation_rate,
         activation=layer.activation,
+        input_size=(1, dictionary_positions) if dense else tuple(call.input_shape[:2]),
         dictionary_positions=dictionary_positions,
         positions=positions,
         dense=dense,
@@ -143,20 +152,22 @@ def _convolve(layer, x, lowering):
     where = {"dilations": layer.dilation, "padding": layer.padding}
     if lowering == "folded":
         return tf.nn.conv2d(x, layer.kernel, layer.strides, **where)
-    one_by_one = layer.coefficients.shape[:2] == (1, 1)
-    first, then = (layer.strides, (1, 1)) if one_by_one else ((1, 1), layer.strides)
+    first, then = layer.stage_strides
     s = tf.nn.conv2d(x, layer.dictionary[None, None], first, "VALID")
     if lowering == "sparse":
         return tf.nn.conv2d(s, layer.coefficients, then, **where)
     return _gather_planes(layer, s, then)
 
 
-def _gather_planes(layer, s, strides):
-    """Equation 5: for each kernel position a gather of whole planes, scaled and summed."""
-    indices, values = sparsity.to_lookups(layer.coefficients)
-    kh, kw, n, lookups = indices.shape
+def windows(layer, size):
+    """Where the lookup stage of a layer reads S of this size.
+
+    Returns:
+        (height, width) of the output, and for each of them the zeros before and after S.
+    """
     out, zeros = [], []
-    axes = zip(s.shape[1:3], strides, (kh, kw), layer.dilation, strict=True)
+    kernel = layer.coefficients.shape[:2]
+    axes = zip(size, layer.stage_strides[1], kernel, layer.dilation, strict=True)
     for length, stride, taps, dilation in axes:
         span = (taps - 1) * dilation + 1
         same = layer.padding == "SAME"
@@ -164,6 +175,14 @@ def _gather_planes(layer, s, strides):
         total = max((count - 1) * stride + span - length, 0) if same else 0
         out.append(count)
         zeros.append((total // 2, total - total // 2))
+    return out, zeros
+
+
+def _gather_planes(layer, s, strides):
+    """Equation 5: for each kernel position a gather of whole planes, scaled and summed."""
+    indices, values = sparsity.to_lookups(layer.coefficients)
+    kh, kw, n, lookups = indices.shape
+    out, zeros = windows(layer, s.shape[1:3])
     planes = tf.pad(tf.transpose(s[0], (2, 0, 1)), ((0, 0), *zeros))
     y = None
     for r in range(kh):

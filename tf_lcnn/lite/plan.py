@@ -2,14 +2,18 @@
 
 import contextlib
 import dataclasses
+import math
 
 import keras
 
 from tf_lcnn.layers import lookup_layers
-from tf_lcnn.lite import cost_model, lowering
-from tf_lcnn.profile import trace
+from tf_lcnn.lite import cost_model, lowering, native
+from tf_lcnn.profile import folds, trace
 
 AUTO = "auto"
+
+# The delegate leaves a layer to LiteRT unless it is predicted to be this much faster.
+MINIMUM_SPEEDUP = 1.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +27,8 @@ class LayerPlan:
         seconds: by lowering, predicted, on one thread.
         bytes: by lowering, of its constants in the file.
         folded: the BatchNormalization that is folded into it, or None.
+        delegate: the `native.Prediction` for it, or None where the native delegate will not
+            take it: it leaves otherwise, or LiteRT is as fast, or there is no delegate here.
     """
 
     source: keras.Layer
@@ -31,9 +37,12 @@ class LayerPlan:
     seconds: dict
     bytes: dict
     folded: keras.Layer | None
+    delegate: native.Prediction | None
 
 
-def plan(model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT, quantize=None):
+def plan(
+    model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT, quantize=None, delegate=False
+):
     """Chooses how each lookup layer leaves.
 
     Args:
@@ -43,12 +52,15 @@ def plan(model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT, quantize=N
         optimise: "speed" or "size", decides between times that are predicted equal.
         costs: a `cost_model.CostModel`.
         quantize: what the file will be, see `converter.to_tflite`.
+        delegate: whether the file is for LiteRT with the native delegate: "auto" then takes
+            `sparse` wherever the delegate makes it the fastest.
 
     Returns:
         list of LayerPlan.
 
     Raises:
-        ValueError: unknown way or optimise, or a layer that is channels_first.
+        ValueError: unknown way or optimise, a layer that is channels_first, or the delegate was
+            not built.
     """
     if way != AUTO and way not in lowering.LOWERINGS:
         raise ValueError(f"Unknown lowering {way!r}: {', '.join((AUTO, *lowering.LOWERINGS))}.")
@@ -64,9 +76,13 @@ def plan(model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT, quantize=N
                 f"Layer {layer.name} is channels_first, and LiteRT's convolutions are "
                 "channels_last: build the model so, its weights fit."
             )
-        normalisation = _batch_normalisation(of_layer, calls)
+        normalisation = _batch_normalisation(layer, calls)
         constants = lowering.constants(of_layer[0], normalisation)
-        chosen = cost_model.choose(constants, costs, optimise, quantize) if way == AUTO else way
+        prediction = _prediction(constants, costs, quantize, delegate)
+        chosen = way
+        if way == AUTO:
+            with_delegate = prediction.seconds if delegate and prediction else math.inf
+            chosen = cost_model.choose(constants, costs, optimise, quantize, with_delegate)
         plans.append(
             LayerPlan(
                 source=layer,
@@ -77,24 +93,29 @@ def plan(model, way=AUTO, optimise="speed", costs=cost_model.DEFAULT, quantize=N
                     w: cost_model.stored_bytes(constants, w, quantize) for w in lowering.LOWERINGS
                 },
                 folded=normalisation,
+                delegate=prediction if chosen == "sparse" else None,
             )
         )
     return plans
 
 
-def _batch_normalisation(calls_of_layer, calls):
-    """The BatchNormalization that can be folded into a layer, or None."""
-    layer = calls_of_layer[0].layer
-    once = len(calls_of_layer) == 1 and calls_of_layer[0].uses == 1
-    if not once or layer.activation is not keras.activations.linear:
+def _prediction(layer, costs, quantize, needed):
+    """The `native.Prediction` in the seconds of these costs, or None if LiteRT is as fast."""
+    if not needed and not native.available():
         return None
-    for call in calls:
-        found = call.layer
-        if call.follows is layer and isinstance(found, keras.layers.BatchNormalization):
-            last = found.axis in (-1, len(call.input_shape))
-            if last and sum(other.layer is found for other in calls) == 1:
-                return found
-    return None
+    found = native.predict(layer, quantize)
+    if found is None:
+        return None
+    seconds = costs.delegate_seconds(found, quantize)
+    if costs.seconds(layer, "sparse", quantize) < MINIMUM_SPEEDUP * seconds:
+        return None
+    return dataclasses.replace(found, seconds=seconds)
+
+
+def _batch_normalisation(layer, calls):
+    """The BatchNormalization that can be folded into a layer, or None."""
+    found = [call.layer for call in calls if call.follows is layer and folds(call, calls)]
+    return found[0] if found else None
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import struct
 import time
+import weakref
 
 import numpy as np
 from ai_edge_litert import interpreter as litert
@@ -36,7 +37,8 @@ class Interpreter:
         threads: how many threads LiteRT, and the delegate, may use.
         content: the bytes of a file, in place of a path.
         delegate: True lets the native delegate run the lookup layers that it makes faster; a dict
-            does so with these options of `native.load_delegate`.
+            does so with these options of `native.load_delegate`; `threads` are the same unless
+            it says otherwise.
 
     Raises:
         FileNotFoundError: there is no file.
@@ -51,10 +53,12 @@ class Interpreter:
             with open(path, "rb") as file:
                 content = file.read()
         parse(content, name)
+        # LiteRT cannot free a delegate once Python has taken its modules down.
+        weakref.finalize(self, vars(self).clear)
         delegates = []
         if delegate is not False:
             options = {} if delegate is True else delegate
-            delegates = [native.load_delegate(threads=threads, **options)]
+            delegates = [native.load_delegate(**{"threads": threads, **options})]
         try:
             self._interpreter = litert.Interpreter(
                 model_content=content, num_threads=threads, experimental_delegates=delegates
@@ -114,13 +118,17 @@ def _real(values, tensor):
     return np.float32(scale) * (values.astype(np.float32) - zero_point)
 
 
-def median_seconds(interpreters, runs=15):
-    """Median seconds of a run of each Interpreter; they take turns, after two runs to warm up."""
+def median_seconds(interpreters, runs=15, batch=1):
+    """Median seconds of a run of each Interpreter; they take turns, after two turns to warm up.
+
+    A turn is `batch` runs, timed together.
+    """
     seconds = np.zeros((runs, len(interpreters)))
     for i in range(-2, runs):
         for j, interpreter in enumerate(interpreters):
             start = time.perf_counter()
-            interpreter.run()
-            # The runs to warm up are overwritten.
-            seconds[max(i, 0), j] = time.perf_counter() - start
+            for _ in range(batch):
+                interpreter.run()
+            # The turns to warm up are overwritten.
+            seconds[max(i, 0), j] = (time.perf_counter() - start) / batch
     return np.median(seconds, axis=0)

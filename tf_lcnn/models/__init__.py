@@ -80,10 +80,12 @@ def build(
         name: one of `names()`; NAME_lcnn is the LCNN of its dense twin NAME.
         input_shape: (height, width, channels); None takes the network's own.
         classes: None takes 1000 for the ImageNet families, 10 for CIFAR.
-        dictionary_sizes: "fast", "accurate", or a size per stage: conv1, conv2-5, fc6-7 for
-            AlexNet; conv1 and the four stages for the ImageNet ResNets; the three stages for
-            the CIFAR ResNets. A size of 0 keeps the stage plain, and so does one that is not
-            smaller than the layer's n*kh*kw weight vectors. Dense nets ignore it.
+        dictionary_sizes: "fast", "accurate", "register", or a size per stage: conv1, conv2-5,
+            fc6-7 for AlexNet; conv1 and the four stages for the ImageNet ResNets; the three
+            stages for the CIFAR ResNets. A size of 0 keeps the stage plain, and so does one that
+            is not smaller than the layer's n*kh*kw weight vectors. Dense nets ignore it. The
+            sizes of "register" are those that the native delegate has registers for, 16 to 128;
+            in int8 it takes four lookups per position (`TopS(4)`) in the time of one.
         l1: strength lambda' of `LookupL1`; 0 for none.
         threshold_scale: see `LookupConv2D`; None takes the paper's, 0.01 for AlexNet and 0.001
             for ResNet.

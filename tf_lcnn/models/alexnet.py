@@ -12,8 +12,9 @@ from keras import layers
 NARROW = (64, 192, 384, 256, 256)
 WIDE = (96, 256, 384, 384, 256)
 
-# Dictionary sizes: conv1, conv2 to conv5, the two fully connected layers.
-PRESETS = {"fast": (3, 30, 512), "accurate": (3, 500, 1024)}
+# Dictionary sizes: conv1, conv2 to conv5, the two fully connected layers. "register" is ours, and
+# the two others are the paper's.
+PRESETS = {"fast": (3, 30, 512), "accurate": (3, 500, 1024), "register": (3, 64, 128)}
 
 THRESHOLD_SCALE = 0.01
 

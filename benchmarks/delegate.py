@@ -1,0 +1,329 @@
+"""Time of lookup layers with the native delegate, beside XNNPACK's on the same machine.
+
+    python benchmarks/delegate.py
+    python benchmarks/delegate.py --only=layers,pruned --threads=2
+
+Random weights, random input, medians; all files of a part take turns. "Of the bound" is the share
+of the time that the multiplications of both stages take at the machine's peak: the best rate of
+XNNPACK's dense convolutions, in the same number format and the same run. Networks run each in a
+process of its own, and their peak memory is that of loading and running the file.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import sys
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "export"))
+
+import benchmark
+import keras
+import lowering
+import numpy as np
+import rows
+import tensorflow as tf
+from absl import app, flags, logging
+
+from tf_lcnn import LookupConv2D, models, profile
+from tf_lcnn.callbacks import project
+from tf_lcnn.lite.converter import to_tflite
+from tf_lcnn.lite.export import convert
+from tf_lcnn.lite.plan import plan
+from tf_lcnn.lite.runtime import Interpreter, median_seconds
+
+FLAGS = flags.FLAGS
+
+PARTS = ("layers", "pruned", "networks", "threads")
+flags.DEFINE_multi_enum("only", None, PARTS, "The parts to run; default: all.")
+flags.DEFINE_string("folder", None, "Keeps the networks' files for other runs; default: none.")
+
+# Runs of a layer in a row: a single one is too short to be timed.
+BATCH = 8
+FORMATS = {"float32": None, "int8": "int8"}
+
+# The 3x3 layers of stride 1 of ResNet-18: channels, map, k, how many.
+LAYERS = ((64, 56, 16, 4), (128, 28, 32, 3), (256, 14, 64, 3), (512, 7, 128, 3))
+LAYER_LOOKUPS = {"float32": 3, "int8": 4}
+PRUNED = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network, its lookups per position, the number formats it is timed in, and its goals.
+
+    `goals` has (number format, number format of the dense net, factor).
+    """
+
+    twin: str
+    sizes: str | tuple
+    lookups: int
+    formats: tuple
+    goals: tuple
+
+    def __str__(self):
+        sizes = self.sizes if isinstance(self.sizes, str) else f"k={self.sizes[-1]}"
+        return f"{self.twin} {sizes}, s={self.lookups}"
+
+
+REGISTER = Network(
+    "resnet18", "register", 4, ("float32", "int8"), (("int8", "int8", 3.5), ("int8", "float32", 12))
+)
+NETWORKS = (
+    REGISTER,
+    Network("resnet18", (3, 128, 128, 128, 128), 8, ("int8",), (("int8", "int8", 2),)),
+    Network("resnet18", "accurate", 6, ("float32",), (("float32", "float32", 2),)),
+    Network("alexnet", "fast", 3, ("float32",), (("float32", "float32", 8),)),
+)
+
+
+def judge(goal, wanted, found):
+    print(f"  goal: {goal} >= {wanted}x: {found:.2f}x, {'met' if found >= wanted else 'missed'}")
+
+
+def geometric_mean(ratios):
+    """Of a ratio per layer of LAYERS, as often as ResNet-18 has it."""
+    return float(np.exp(np.average(np.log(ratios), weights=[count for *_, count in LAYERS])))
+
+
+class Peak:
+    """Multiplications per second of the best dense XNNPACK convolution so far, by format."""
+
+    def __init__(self):
+        self.rates = dict.fromkeys(FORMATS, 0.0)
+
+    def see(self, name, multiplications, seconds):
+        self.rates[name] = max(self.rates[name], multiplications / seconds)
+
+    def share(self, name, multiplications, seconds):
+        return multiplications / seconds / self.rates[name]
+
+    def __str__(self):
+        rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in self.rates.items() if rate)
+        return f"  peak: XNNPACK's best dense rate, billion multiplications per second: {rates}"
+
+
+def layer_model(layer, channels, size):
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.Input((size, size, channels)), layer])
+
+
+def layer_file(model, name, way="sparse"):
+    """The bytes of a .tflite of one layer; int8 goes in and out as int8."""
+    quantize = FORMATS[name]
+    examples = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype(np.float32)
+    plans = plan(model, way, quantize=quantize)
+    return convert(model, plans, quantize, examples, "int8" if quantize else "float32")
+
+
+def dense_layer(channels, size):
+    layer = keras.layers.Conv2D(channels, 3, padding="same", activation="relu")
+    return layer_model(layer, channels, size)
+
+
+def lookup_layer(channels, size, k, lookups):
+    layer = LookupConv2D(channels, 3, k, padding="same", activation="relu")
+    model = layer_model(layer, channels, size)
+    project(model, lookups)
+    return model
+
+
+def interpreter(content, delegate=False):
+    return Interpreter(
+        content=content, threads=FLAGS.threads, delegate={"force": 1} if delegate else False
+    )
+
+
+def time_layers(peak):
+    """Dense, `sparse` with stock operators, and the delegate, for each shape and format."""
+    found, counts = [], []
+    for channels, size, k, _ in LAYERS:
+        dense = dense_layer(channels, size)
+        lookup = {name: lookup_layer(channels, size, k, s) for name, s in LAYER_LOOKUPS.items()}
+        files = {name: layer_file(model, name) for name, model in lookup.items()}
+        found += [interpreter(layer_file(dense, name)) for name in FORMATS]
+        found += [interpreter(files[name]) for name in FORMATS]
+        found += [interpreter(files[name], delegate=True) for name in FORMATS]
+        kernels = [each.claims.split("; ")[1].split(",")[0] for each in found[-2:]]
+        multiplications = [profile(lookup[name]).multiplications for name in FORMATS]
+        counts.append((profile(dense).multiplications, *multiplications, kernels))
+    seconds = median_seconds(found, FLAGS.runs, BATCH).reshape(len(LAYERS), 3, len(FORMATS))
+    for (dense, *_), times in zip(counts, seconds, strict=True):
+        for f, name in enumerate(FORMATS):
+            peak.see(name, dense, times[0, f])
+    print("3x3 layers of stride 1, one file each; microseconds")
+    print("                         fewer mult.   dense         sparse        delegate      ")
+    print(
+        "  channels, map, k       f32    int8   f32    int8   f32    int8   f32    int8   ", end=""
+    )
+    print("of the bound  kernels")
+    for layer, count, times in zip(LAYERS, counts, seconds, strict=True):
+        channels, size, k, _ = layer
+        dense, *lookup, kernels = count
+        fewer = "  ".join(f"{dense / each:4.1f}x" for each in lookup)
+        micro = "  ".join(f"{1e6 * each:5.0f}" for each in times[:2].ravel())
+        fast = "  ".join(f"{1e6 * each:5.1f}" for each in times[2])
+        shares = "  ".join(
+            f"{peak.share(name, lookup[f], times[2, f]):5.0%}" for f, name in enumerate(FORMATS)
+        )
+        title = f"{channels}, {size}x{size}, k={k}"
+        print(f"  {title:19}  {fewer}  {micro}  {fast}  {shares}  {', '.join(kernels)}")
+    print(peak)
+    delegate, dense, sparse = seconds[:, 2], seconds[:, 0], seconds[:, 1]
+    for f, name in enumerate(FORMATS):
+        print(
+            f"  geometric mean over the thirteen, {name}, s={LAYER_LOOKUPS[name]}: "
+            f"{geometric_mean(sparse[:, f] / delegate[:, f]):.2f}x faster than `sparse`"
+        )
+    judge("int8 against dense int8", 10, geometric_mean(dense[:, 1] / delegate[:, 1]))
+    judge("int8 against dense float32", 40, geometric_mean(dense[:, 0] / delegate[:, 1]))
+    judge("float32 against dense float32", 14, geometric_mean(dense[:, 0] / delegate[:, 0]))
+
+
+def time_pruned(peak):
+    """Convolutions with random zeros, stored sparse, alone."""
+    found = []
+    for channels, size, _, _ in LAYERS:
+        rng = np.random.default_rng(0)
+        kernel = rng.normal(size=(3, 3, channels, channels)).astype(np.float32)
+        kernel *= rng.random(kernel.shape) >= PRUNED
+        convolve = functools.partial(tf.nn.conv2d, filters=kernel, strides=1, padding="SAME")
+        content = to_tflite(convolve, (1, size, size, channels))
+        found.append(interpreter(layer_file(dense_layer(channels, size), "float32")))
+        found += [interpreter(content), interpreter(content, delegate=True)]
+    seconds = median_seconds(found, FLAGS.runs, BATCH).reshape(len(LAYERS), 3)
+    print(f"The same layers with {PRUNED:.0%} zeros and no dictionary, float32; microseconds")
+    print("  channels, map        dense  stored sparse  delegate  faster than dense")
+    for (channels, size, *_), (dense, sparse, delegate) in zip(LAYERS, seconds, strict=True):
+        peak.see("float32", 9 * (channels * size) ** 2, dense)
+        print(
+            f"  {f'{channels}, {size}x{size}':19}  {1e6 * dense:5.0f}  {1e6 * sparse:13.0f}  "
+            f"{1e6 * delegate:8.0f}  {dense / delegate:.2f}x"
+        )
+    judge("float32 against dense float32", 2, geometric_mean(seconds[:, 0] / seconds[:, 2]))
+
+
+@functools.lru_cache(maxsize=1)
+def built(net, sizes="fast", lookups=None):
+    keras.utils.set_random_seed(0)
+    model = models.build(net, dictionary_sizes=sizes)
+    if lookups:
+        project(model, lookups)
+    return model
+
+
+def network_file(folder, name, net, sizes="fast", lookups=None, way="sparse"):
+    """The path of a network's .tflite; its multiplications, and the bytes that its layers hold.
+
+    Args:
+        way: a lowering, or "delegate": what is best for the delegate.
+    """
+    title = f"{net} {sizes} {lookups} {way} {name}"
+    path = folder / f"{rows.slug(title)}.tflite"
+
+    def make(path):
+        model, quantize = built(net, sizes, lookups), FORMATS[name]
+        delegate = way == "delegate"
+        how = "auto" if delegate else way
+        lowering.write(folder, path.stem, model, how, quantize, delegate)
+        plans = plan(model, how, quantize=quantize, delegate=delegate)
+        held = sum(each.delegate.bytes for each in plans if each.delegate)
+        return {"multiplications": profile(model).multiplications, "held": held}
+
+    made_from = {"net": net, "sizes": str(sizes), "lookups": lookups, "way": way, "format": name}
+    return path, rows.once(path, made_from, make)
+
+
+def time_network(net, folder, peak):
+    """A network in its formats, with and without the delegate, beside its dense twin."""
+    lcnn = f"{net.twin}_lcnn"
+    made = {}
+    for name in FORMATS:
+        made[f"dense {name}"] = name, False, network_file(folder, name, net.twin)
+    for way, delegate in (("sparse", False), ("delegate", True)):
+        for name in net.formats:
+            file = network_file(folder, name, lcnn, net.sizes, net.lookups, way)
+            made[f"{way} {name}"] = name, delegate, file
+    paths = [path for *_, (path, _) in made.values()]
+    delegates = [delegate for _, delegate, _ in made.values()]
+    runs, peaks = benchmark.measure(paths, FLAGS.runs, FLAGS.warmup, FLAGS.threads, delegates)
+    times = dict(zip(made, runs.T, strict=True))
+    dense = made["dense float32"][2][1]["multiplications"]
+    for name in FORMATS:
+        peak.see(name, dense, np.median(times[f"dense {name}"]))
+    print(f"{net}, {FLAGS.threads} threads" if FLAGS.threads > 1 else net)
+    print(
+        "  file                    bytes  fewer mult.  median ms  dense f32 / it, dense int8 / it  "
+        "of the bound  peak MiB  delegate KiB"
+    )
+    for (title, (name, _, (path, found))), memory in zip(made.items(), peaks, strict=True):
+        count, ms = found["multiplications"], 1e3 * np.median(times[title])
+        faster = [np.median(times[f"dense {each}"] / times[title]) for each in FORMATS]
+        print(
+            f"  {title:16}  {path.stat().st_size:>11,}  {dense / count:10.1f}x  {ms:9.3f}  "
+            f"{faster[0]:14.2f}x  {faster[1]:14.2f}x  "
+            f"{peak.share(name, count, 1e-3 * ms):12.0%}  {memory / 1024:8.1f}  "
+            f"{found['held'] / 1024 if 'delegate' in title else 0:12.0f}",
+            flush=True,
+        )
+    for ours, theirs, wanted in net.goals:
+        ratio = np.median(times[f"dense {theirs}"] / times[f"delegate {ours}"])
+        judge(f"{ours} against dense {theirs}", wanted, ratio)
+
+
+def time_networks(folder, peak):
+    for net in NETWORKS:
+        time_network(net, folder, peak)
+    print(peak)
+
+
+def time_threads(folder):
+    """One thread against two, with the delegate and for the dense net."""
+    files, delegates = [], []
+    for name in FORMATS:
+        lcnn = REGISTER.twin + "_lcnn"
+        kept = network_file(folder, name, lcnn, REGISTER.sizes, REGISTER.lookups, "delegate")
+        files += [network_file(folder, name, REGISTER.twin)[0], kept[0]]
+        delegates += [False, True]
+    paths = [path for path in files for _ in range(2)]
+    threads = [1, 2] * len(files)
+    each = [delegate for delegate in delegates for _ in range(2)]
+    seconds, _ = benchmark.measure(paths, FLAGS.runs, FLAGS.warmup, threads, each)
+    pairs = seconds.reshape(FLAGS.runs, len(files), 2)
+    print(f"{REGISTER}: two threads against one")
+    print("  file              1 thread ms  2 threads ms  faster")
+    titles = [f"{way} {name}" for name in FORMATS for way in ("dense", "delegate")]
+    ratios = dict(zip(titles, np.median(pairs[..., 0] / pairs[..., 1], axis=0), strict=True))
+    for (title, ratio), (one, two) in zip(
+        ratios.items(), 1e3 * np.median(pairs, axis=0), strict=True
+    ):
+        print(f"  {title:16}  {one:11.3f}  {two:12.3f}  {ratio:5.2f}x")
+    for name in FORMATS:
+        judge(f"{name}, two threads against one", 1.7, ratios[f"delegate {name}"])
+
+
+def main(arguments):
+    logging.set_verbosity(logging.WARNING)
+    if len(arguments) > 1:
+        raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
+    wanted, peak = FLAGS.only or PARTS, Peak()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(FLAGS.folder or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        if "layers" in wanted:
+            time_layers(peak)
+        if "pruned" in wanted:
+            time_pruned(peak)
+        if "networks" in wanted:
+            time_networks(folder, peak)
+        if "threads" in wanted:
+            time_threads(folder)
+
+
+if __name__ == "__main__":
+    try:
+        app.run(main)
+    except (ValueError, OSError) as error:
+        sys.exit(f"delegate.py: {error}")
