@@ -170,8 +170,7 @@ def _normal(dictionary, moment, target, taps):
 
 def _dictionary_step(dictionary, coefficients, moment, target, channels):
     """Least squares for D given P: conjugate gradients, preconditioned by channels and lookups."""
-    taps, k, _ = coefficients.shape
-    m = len(dictionary)
+    taps, m = len(coefficients), len(dictionary)
 
     def gradient(rows):
         kernel = np.einsum("mk,akn->amn", rows, coefficients, optimize=True)

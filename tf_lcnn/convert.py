@@ -8,7 +8,7 @@ import warnings
 import keras
 
 from tf_lcnn import sparsity, trained
-from tf_lcnn.layers import LookupConv2D, LookupDense, sublayers
+from tf_lcnn.layers import LookupConv2D, LookupDense, copy_layer, sublayers
 
 KEEP = "keep"
 INITS = ("random", "trained")
@@ -101,12 +101,12 @@ def lookupify(
         raise ValueError('lookups, images, cache and report are for init="trained".')
     decided = _decide(model, dictionary_size, rules)
     sizes = {id(layer): d.dictionary_size for layer, d in decided}
-    copies = []
+    copies, made = [], {}
 
     def clone(layer):
         k = sizes.get(id(layer))
         if k is None:
-            copy = type(layer).from_config(layer.get_config())
+            copy = copy_layer(layer, made)
         else:
             kind = LookupConv2D if type(layer) is keras.layers.Conv2D else LookupDense
             config = {**layer.get_config(), "dictionary_size": k, **lookup_arguments}

@@ -14,6 +14,8 @@ outputs as hints: Romero et al., "FitNets", ICLR 2015.
 import keras
 from keras import ops
 
+_JOINED = "logits_and_hints"
+
 
 def with_hints(model, layers):
     """A model whose output is the logits of `model`, then the outputs of these layers, flat.
@@ -34,8 +36,14 @@ def with_hints(model, layers):
         if name not in known:
             raise ValueError(f"{model.name} has no layer {name!r}; it has: {', '.join(known)}.")
     flat = [keras.layers.Flatten(name=f"hint_{x}")(model.get_layer(x).output) for x in layers]
-    joined = keras.layers.Concatenate(name="logits_and_hints")([model.output, *flat])
+    joined = keras.layers.Concatenate(name=_JOINED)([model.output, *flat])
     return keras.Model(model.inputs, joined, name=model.name)
+
+
+def without_hints(model):
+    """The model of the logits alone, of a model that `with_hints` made; others as they are."""
+    joined = [layer for layer in model.layers if layer.name == _JOINED]
+    return keras.Model(model.inputs, joined[0].input[0], name=model.name) if joined else model
 
 
 def with_teacher(batches, teacher):

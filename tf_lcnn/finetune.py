@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from tf_lcnn import sparsity
-from tf_lcnn.layers import lookup_layers
+from tf_lcnn.layers import copy_layer, lookup_layers
 
 
 class _Bound(keras.constraints.Constraint):
@@ -33,8 +33,7 @@ class Tighten(keras.callbacks.Callback):
     the training step, right after the optimiser's update.
 
     Args:
-        lookups: layer name -> s in the end.
-        rows: layer name -> k in the end; a layer that is not named keeps its rows.
+        sizes: layer name -> (k, s) in the end.
         loose_lookups, loose_rows: the factors of epoch 0, >= 1.
         epochs: the epoch from which the sizes are those of the end.
 
@@ -42,29 +41,29 @@ class Tighten(keras.callbacks.Callback):
         ValueError: a factor below 1; and when training begins, a layer that the model lacks.
     """
 
-    def __init__(self, lookups, rows=None, loose_lookups=1.0, loose_rows=1.0, epochs=1):
+    def __init__(self, sizes, loose_lookups=1.0, loose_rows=1.0, epochs=1):
         super().__init__()
         if loose_lookups < 1 or loose_rows < 1 or epochs < 1:
             raise ValueError(
                 f"Sizes go down over at least one epoch, from at least those of the end, not by "
                 f"{loose_lookups} and {loose_rows} over {epochs}."
             )
-        self.sizes = {name: (s, (rows or {}).get(name)) for name, s in lookups.items()}
-        self.factors = (loose_lookups, loose_rows)
+        self.sizes = dict(sizes)
+        self.factors = (loose_rows, loose_lookups)
         self.epochs = epochs
         self._layers = []
         self._inner = []
         self._bounds = None
 
     def bounds(self, name, dictionary_size, epoch):
-        """(s, k) of a layer in this epoch."""
+        """(k, s) of a layer in this epoch."""
         left = max(0.0, 1 - epoch / self.epochs)
-        s, k = (
-            size if size is None else round(size * factor**left)
+        k, s = (
+            round(size * factor**left)
             for size, factor in zip(self.sizes[name], self.factors, strict=True)
         )
-        k = min(k or dictionary_size, dictionary_size)
-        return min(s, k), k
+        k = min(k, dictionary_size)
+        return k, min(s, k)
 
     def on_train_begin(self, logs=None):
         found = {layer.name: layer for layer in lookup_layers(self.model)}
@@ -80,7 +79,7 @@ class Tighten(keras.callbacks.Callback):
         if bounds == self._bounds:
             return
         self._bounds = bounds
-        for layer, inner, (s, k) in zip(self._layers, self._inner, bounds, strict=True):
+        for layer, inner, (k, s) in zip(self._layers, self._inner, bounds, strict=True):
             constraint = _Bound(s, _strongest(layer, k), inner)
             layer.coefficients.assign(constraint(layer.coefficients))
             layer.coefficients.constraint = constraint
@@ -156,23 +155,28 @@ def drop_rows(model):
     Returns:
         A new model, not compiled; a layer without any lookup keeps one row.
     """
-    copies = []
+    lookup = lookup_layers(model)
+    used, copies, made = {}, [], {}
+    for layer in lookup:
+        # A shared dictionary keeps what any of its layers uses.
+        kept = _slices(layer)[1] > 0
+        used[id(layer.dictionary)] = used.get(id(layer.dictionary), False) | kept
+
+    def rows(layer):
+        found = np.flatnonzero(used[id(layer.dictionary)])
+        return found if found.size else np.array([0])
 
     def clone(layer):
-        config = layer.get_config()
-        if layer in lookup:
-            config["dictionary_size"] = len(_used(layer))
-        copy = type(layer).from_config(config)
+        changes = {"dictionary_size": len(rows(layer))} if layer in lookup else {}
+        copy = copy_layer(layer, made, **changes)
         copies.append((layer, copy))
         return copy
 
-    lookup = lookup_layers(model)
     dropped = keras.models.clone_model(model, clone_function=clone, recursive=True)
     for layer, copy in copies:
         if layer in lookup:
-            used = _used(layer)
-            copy.dictionary.assign(ops.take(layer.dictionary, used, axis=-1))
-            copy.coefficients.assign(ops.take(layer.sparse_coefficients(), used, axis=-2))
+            copy.dictionary.assign(ops.take(layer.dictionary, rows(layer), axis=-1))
+            copy.coefficients.assign(ops.take(layer.sparse_coefficients(), rows(layer), axis=-2))
             if layer.use_bias:
                 copy.bias.assign(layer.bias)
         elif isinstance(layer, keras.Layer):
@@ -180,14 +184,8 @@ def drop_rows(model):
     return dropped
 
 
-def _used(layer):
-    _, slices = _slices(layer)
-    used = np.flatnonzero(slices)
-    return used if used.size else np.array([0])
-
-
 def loosened(plan, lookups, rows):
-    """(k, s) by layer name for a start that `Tighten` brings down to a plan's sizes.
+    """A plan with more lookups and rows, for a start that `Tighten` brings down to this one's.
 
     Args:
         plan: a `planner.Plan`.

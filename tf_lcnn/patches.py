@@ -72,7 +72,8 @@ def _patches(layer, inputs, per_image, rng):
         return rows[np.arange(len(rows))[:, None], places].reshape(-1, rows.shape[-1])
     if layer.data_format == "channels_first":
         inputs = np.moveaxis(inputs, 1, -1)
-    axes = list(zip(inputs.shape[1:3], layer.kernel_size, layer.strides, layer.dilation_rate))
+    sizes = (inputs.shape[1:3], layer.kernel_size, layer.strides, layer.dilation_rate)
+    axes = list(zip(*sizes, strict=True))
     pads = [(0, 0)] * 4
     if layer.padding == "same":
         for axis, (size, kernel, stride, dilation) in enumerate(axes, start=1):

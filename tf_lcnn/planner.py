@@ -82,6 +82,11 @@ class Plan:
     def dense_cost(self):
         return self.other_cost + sum(each.dense_cost for each in self.layers)
 
+    @property
+    def sizes(self):
+        """name -> (k, s) of the layers that are not kept dense."""
+        return {x.name: (x.dictionary_size, x.lookups) for x in self.layers if x.dictionary_size}
+
     def arguments(self, model):
         """(dictionary_size, rules, lookups) for `lookupify`.
 
@@ -104,7 +109,7 @@ class Plan:
                 f"{model.name}."
             )
         rules = {each.name: each.dictionary_size or "keep" for each in self.layers}
-        return 1, rules, {x.name: x.lookups for x in self.layers if x.dictionary_size}
+        return 1, rules, {name: s for name, (_, s) in self.sizes.items()}
 
     def save(self, path):
         """Writes the plan as JSON, one layer per line."""
@@ -119,8 +124,10 @@ class Plan:
         shown = "{:,.4f}" if self.unit == "milliseconds" else "{:,.0f}"
         lines = [f"{'layer':{width}}     k   s  {'dense':>12}  {self.unit:>15}  {'error':>9}"]
         for each in self.layers:
-            sizes = "    dense" if each.dictionary_size is None else (
-                f"{each.dictionary_size:5}  {each.lookups:2}"
+            sizes = (
+                "    dense"
+                if each.dictionary_size is None
+                else (f"{each.dictionary_size:5}  {each.lookups:2}")
             )
             lines.append(
                 f"{each.name:{width}} {sizes}  {shown.format(each.dense_cost):>12}  "
@@ -193,8 +200,9 @@ def plan(model, budget, unit="multiplications", images=None, costs=cost_model.DE
             f"A budget of {budget:,.6g} {unit} cannot be kept: the smallest sizes take "
             f"{least:,.6g}, the dense {model.name} {other + sum(dense.values()):,.6g}."
         )
-    errors = sensitivity(model, {n: [r[:2] for r in rows] for n, rows in options.items()},
-                         images, seed)
+    errors = sensitivity(
+        model, {n: [r[:2] for r in rows] for n, rows in options.items()}, images, seed
+    )
     found = {
         name: [(cost, errors[name][k, s], k, s) for k, s, cost in rows]
         for name, rows in options.items()
@@ -299,7 +307,7 @@ def _priced(sites, dense, unit, costs):
     """name -> [(k, s, cost)]: what is cheaper than dense, and dense."""
     options = {}
     for site in sites:
-        *taps, m, n = site.kernel
+        *taps, _, n = site.kernel
         rows = [(None, None, dense[site.name])]
         for k in SIZES:
             if k >= n * math.prod(taps):
