@@ -106,7 +106,7 @@ class _Lookup:
         owner = dictionary if isinstance(dictionary, _Lookup) else _OWNERS.get(id(dictionary))
         if owner is None or owner.dictionary_size is None:
             raise ValueError(
-                f"Layer {self.name}: dictionary={dictionary!r} is not the dictionary of a lookup "
+                f"Layer {self.name}: the dictionary it was given is not the dictionary of a lookup "
                 "layer; pass other.dictionary, of a layer that is built."
             )
         # A dictionary that is shared already has one owner still.
@@ -118,10 +118,11 @@ class _Lookup:
             raise ValueError(
                 f"Layer {self.name} shares the dictionary of {owner.name}, which is not built yet."
             )
-        if len(owner.dictionary) != channels:
+        own = owner.dictionary.shape[0]
+        if own != channels:
             raise ValueError(
                 f"Layer {self.name} has {channels} input channels, the dictionary of {owner.name} "
-                f"that it shares {len(owner.dictionary)}."
+                f"that it shares {own}."
             )
         return owner.dictionary
 
