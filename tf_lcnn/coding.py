@@ -204,7 +204,9 @@ def _ridge(matrix, share):
 
 def _code_vectors(vectors, channels, k, s, rng, rounds):
     """A dictionary (m, k) for vectors (m, count), each coded by itself in the metric `channels`."""
-    factor = np.linalg.cholesky(channels + _ridge(channels, 1e-9))
+    values, directions = np.linalg.eigh(channels)
+    # A moment of rounded products can have eigenvalues below zero.
+    factor = directions * np.sqrt(np.maximum(values, 1e-9 * max(values[-1], 1e-300)))
     # In these coordinates the metric is the usual one.
     seen = factor.T @ vectors
     rows = _first_rows(seen, k, rng)

@@ -14,6 +14,8 @@ BATCH = 50
 # Patches per layer that moments are taken over; more change little and take longer.
 PATCHES = 20_000
 
+_ROUNDING = 1e-7
+
 
 class _Reached(Exception):
     pass
@@ -123,7 +125,12 @@ class Moments:
 def moments(pairs, centred):
     """Moments of pairs (patches, targets), batch by batch."""
     count, square, cross, power, first, wanted = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+    offsets = (0.0, 0.0)
     for patches, targets in pairs:
+        if centred and not count:
+            # Moments about a point near the mean keep the digits that matter.
+            offsets = patches.mean(axis=0), targets.mean(axis=0)
+        patches, targets = patches - offsets[0], targets - offsets[1]
         count += len(patches)
         square = square + (patches.T @ patches).astype(np.float64)
         cross = cross + (patches.T @ targets).astype(np.float64)
@@ -136,7 +143,10 @@ def moments(pairs, centred):
         square = square - np.outer(first, first)
         cross = cross - np.outer(first, wanted)
         power -= float((wanted**2).sum())
-    return Moments(first, wanted, square, cross, max(power, 0.0))
+    # Products of float32 are rounded by about this much, and could leave negative eigenvalues.
+    square = square + _ROUNDING * np.trace(square) / len(square) * np.eye(len(square))
+    means = first + offsets[0], wanted + offsets[1]
+    return Moments(*means, square, cross, max(power, 0.0))
 
 
 def call_counts(model):
