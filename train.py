@@ -218,8 +218,12 @@ def make_callbacks(model, run_dir, plan=None):
     made = [training.StopOnNaN()]
     lookup = lookup_layers(model)
     if plan is not None:
-        reach = FLAGS.tighten_epochs or max(1, FLAGS.epochs // 2)
-        made.append(finetune.Tighten(plan.sizes, FLAGS.loose_lookups, FLAGS.loose_rows, reach))
+        loose = max(FLAGS.loose_lookups, FLAGS.loose_rows) > 1
+        # With the masked gradient a lookup that is not there never comes: no need to look.
+        if loose or FLAGS.threshold_gradient != "masked" or FLAGS.threshold_scale == 0:
+            reach = FLAGS.tighten_epochs or max(1, FLAGS.epochs // 2)
+            factors = (FLAGS.loose_lookups, FLAGS.loose_rows)
+            made.append(finetune.Tighten(plan.sizes, *factors, reach))
         if FLAGS.revive_rows:
             made.append(finetune.ReviveRows())
     elif FLAGS.top_s and lookup:
@@ -280,7 +284,9 @@ def main(arguments):
         if parent is not None:
             plan = planner.load(run_dir / training.PLAN)
         # 1. An interrupted run: weights, optimiser and epoch come from its checkpoint.
-        model, first_epoch = training.load_checkpoint(run_dir, images, updates)
+        # With hints the checkpoint has more outputs than there are classes.
+        fitting = None if FLAGS.hint_layers else images
+        model, first_epoch = training.load_checkpoint(run_dir, fitting, updates)
         print(f"Resuming after epoch {first_epoch} of {FLAGS.epochs}")
     elif FLAGS.retrain:
         # 2. A trained model: its weights, with a fresh optimiser and schedule.
