@@ -92,8 +92,7 @@ def test_every_part_can_be_switched_off(parent, tmp_path):
     assert sizes(tmp_path / "run") == SIZES
 
 
-def test_what_does_not_go_together_is_one_line(parent, run, tmp_path):
-    model, plan = parent
+def test_what_does_not_go_together_is_one_line(run, tmp_path):
     run_dir = run[0]
     before = contents(run_dir)
     keras.utils.set_random_seed(0)
