@@ -123,6 +123,12 @@ def test_the_errors_are_those_of_the_layers(parent):
         expected = np.linalg.norm(z - y) / np.linalg.norm(y)
         assert each.output_error == pytest.approx(expected, rel=1e-3)
     assert "conv" in trained.table(found)
+    # Behind the batch normalisation the means are those of the parent too.
+    means = [
+        numpy(keras.Model(m.inputs, m.get_layer("bn").output)(IMAGES)).mean(axis=(0, 1, 2))
+        for m in (parent, lcnn)
+    ]
+    np.testing.assert_allclose(means[1], means[0], atol=1e-4)
 
 
 def test_real_images_count_and_errors_in_front_are_made_good(parent, monkeypatch):
