@@ -18,7 +18,20 @@ import keras
 from absl import app, flags
 from absl import logging as absl_logging
 
-from tf_lcnn import callbacks, data, models, profile, sparsity, training
+from tf_lcnn import (
+    callbacks,
+    data,
+    distill,
+    finetune,
+    lookupify,
+    models,
+    planner,
+    profile,
+    sparsity,
+    trained,
+    training,
+    zoo,
+)
 from tf_lcnn.layers import lookup_layers
 from tf_lcnn.lite import export
 
@@ -45,6 +58,23 @@ define_count("top_s", None, "Lookups per kernel position and filter; default: no
 flags.DEFINE_enum("top_s_when", "batch", callbacks.WHEN, "When the bound is enforced.")
 define_count("top_s_from", None, "Start with this many lookups and go down to top_s.")
 define_count("top_s_epochs", None, "Reach top_s in this epoch; default: half of all.")
+
+flags.DEFINE_string("init_from", None, "Code this trained model: a .keras file or a name in zoo/.")
+flags.DEFINE_string("plan", None, "JSON with k and s of every layer.")
+flags.DEFINE_float("budget", None, "For the whole LCNN: makes a plan and keeps it in the run.")
+flags.DEFINE_enum("budget_unit", planner.UNITS[0], planner.UNITS, "Unit of --budget.")
+define_count("calibration_images", 500, "Training images that the weights are coded on.")
+flags.DEFINE_string("coding_cache", None, "Folder of coded layers, to go on from if interrupted.")
+flags.DEFINE_boolean("reestimate_bn", True, "Re-estimate batch normalisation after coding.")
+flags.DEFINE_float("distill", 0.5, "Weight of the dense parent's logits in the loss; 0: none.")
+flags.DEFINE_float("temperature", 4.0, "Softens both logits for --distill.")
+flags.DEFINE_list("hint_layers", [], "Layers of the dense parent whose output is taught too.")
+flags.DEFINE_float("hint_weight", 1.0, "Weight of --hint_layers.")
+flags.DEFINE_float("loose_lookups", 1.0, "Start with this many times the lookups of the plan.")
+flags.DEFINE_float("loose_rows", 1.0, "Start with this many times its dictionary rows.")
+define_count("tighten_epochs", None, "Reach the plan's sizes in this epoch; default: half of all.")
+flags.DEFINE_boolean("revive_rows", True, "Dictionary rows that died share the busiest one's work.")
+flags.DEFINE_boolean("drop_rows", True, "Leave dictionary rows without lookups out in the end.")
 
 flags.DEFINE_integer("epochs", 10, "Epochs in all; 0 only tests and exports.", lower_bound=0)
 define_count("batch_size", 128, "Images per update.")
@@ -90,8 +120,8 @@ def fresh_model(input_shape=None, classes=None):
     )
 
 
-def load_data():
-    own_size = models.input_shape(FLAGS.model)[0]
+def load_data(parent=None):
+    own_size = (models.input_shape(FLAGS.model) if parent is None else parent.input_shape[1:])[0]
     return data.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.image_size, own_size, FLAGS.download)
 
 
@@ -110,26 +140,95 @@ def benchmark():
     print(profile(model))
 
 
-def compile_model(model, updates_per_epoch):
+def load_parent():
+    """The dense parent of --init_from, and the plan of --plan; None where there is none."""
+    if not FLAGS.init_from:
+        if FLAGS.plan or FLAGS.budget is not None:
+            raise ValueError("--plan and --budget need --init_from, the trained model.")
+        return None, None
+    if (FLAGS.plan is None) == (FLAGS.budget is None):
+        raise ValueError("--init_from needs --plan or --budget, one of them.")
+    named = FLAGS.init_from in zoo.names()
+    parent = training.load_model(zoo.path(FLAGS.init_from) if named else FLAGS.init_from)
+    if not FLAGS.plan:
+        return parent, None
+    plan = planner.load(FLAGS.plan)
+    plan.arguments(parent)
+    return parent, plan
+
+
+def make_plan(parent, images):
+    plan = planner.plan(parent, FLAGS.budget, FLAGS.budget_unit, calibration(images))
+    print(f"{plan}\n")
+    return plan
+
+
+def calibration(images):
+    """Training images that plans and codes are made on."""
+    return next(iter(images.evaluation("train", FLAGS.calibration_images)))[0].numpy()
+
+
+def coded_model(parent, plan, images):
+    """The LCNN of the parent, by sparse coding of its weights."""
+    scale = 0.001 if FLAGS.threshold_scale is None else FLAGS.threshold_scale
+    errors = []
+    model = lookupify(
+        parent,
+        plan=finetune.loosened(plan, FLAGS.loose_lookups, FLAGS.loose_rows),
+        init="trained",
+        images=calibration(images),
+        seed=FLAGS.seed,
+        cache=FLAGS.coding_cache,
+        report=errors.append,
+        threshold_scale=scale,
+        threshold_gradient=FLAGS.threshold_gradient,
+    )
+    print(f"{trained.table(errors)}\n")
+    batches = images.evaluation("validation", FLAGS.batch_size)
+    compile_model(model, 1)
+    print_test(model.evaluate(batches, verbose=0, return_dict=True), "Validation, coded")
+    if FLAGS.reestimate_bn:
+        examples = images.evaluation("train", 128).take(40)
+        trained.reestimate(model, (batch for batch, _ in examples))
+        results = model.evaluate(batches, verbose=0, return_dict=True)
+        print_test(results, "Validation, batch normalisation re-estimated")
+    return distill.with_hints(model, FLAGS.hint_layers)
+
+
+def compile_model(model, updates_per_epoch, classes=None):
+    """With `classes` for labels that come with the answers of a teacher."""
     rate = training.learning_rate(
         FLAGS.schedule, FLAGS.learning_rate, updates_per_epoch, FLAGS.epochs
     )
-    metrics = ["accuracy"]
-    if model.output_shape[-1] > 10:
+    loss, metrics = keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
+    if classes:
+        hints = FLAGS.hint_weight if FLAGS.hint_layers else 0.0
+        loss = distill.DistillationLoss(classes, FLAGS.distill, FLAGS.temperature, hints)
+        metrics = [distill.LabelAccuracy(classes)]
+    elif model.output_shape[-1] > 10:
         metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5"))
     model.compile(
         training.optimizer(
             FLAGS.optimizer, rate, FLAGS.momentum, FLAGS.weight_decay, FLAGS.break_batch
         ),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=loss,
         metrics=metrics,
     )
 
 
-def make_callbacks(model, run_dir):
+def make_callbacks(model, run_dir, plan=None):
     made = [training.StopOnNaN()]
     lookup = lookup_layers(model)
-    if FLAGS.top_s and lookup:
+    if plan is not None:
+        loose = max(FLAGS.loose_lookups, FLAGS.loose_rows) > 1
+        # With the masked gradient a lookup that is not there never comes: no need to look.
+        if loose or FLAGS.threshold_gradient != "masked" or FLAGS.threshold_scale == 0:
+            reach = FLAGS.tighten_epochs or max(1, FLAGS.epochs // 2)
+            factors = (FLAGS.loose_lookups, FLAGS.loose_rows)
+            made.append(finetune.Tighten(plan.sizes, *factors, reach))
+        if FLAGS.revive_rows:
+            made.append(finetune.ReviveRows())
+    elif FLAGS.top_s and lookup:
         sparsity.check_lookups(FLAGS.top_s, max(layer.dictionary_size for layer in lookup))
         schedule = None
         if FLAGS.top_s_from:
@@ -158,9 +257,13 @@ def main(arguments):
     if FLAGS.benchmark:
         benchmark()
         return
-    run_dir = pathlib.Path(FLAGS.run_dir or f"runs/{FLAGS.model}_{FLAGS.dataset}")
+    parent, plan = load_parent()
+    name = FLAGS.model if parent is None else f"{parent.name}_coded"
+    run_dir = pathlib.Path(FLAGS.run_dir or f"runs/{name}_{FLAGS.dataset}")
 
-    images = load_data()
+    images = load_data(parent)
+    if parent is not None:
+        training.refuse_mismatch(parent, images, FLAGS.init_from)
     test = images.evaluation("test", FLAGS.batch_size)
     print(
         f"{images.name}: {len(images.train)} training, {len(images.validation)} validation, "
@@ -174,30 +277,46 @@ def main(arguments):
         print_test(model.evaluate(test, verbose=0, return_dict=True))
         return
 
+    # With a teacher the labels hold its answers too.
+    taught = parent is not None and bool(FLAGS.distill or FLAGS.hint_layers)
+    classes = len(images.class_names) if taught else None
     updates = images.batches_per_epoch(FLAGS.batch_size)
     first_epoch = 0
     if FLAGS.resume:
+        if parent is not None:
+            plan = planner.load(run_dir / training.PLAN)
         # 1. An interrupted run: weights, optimiser and epoch come from its checkpoint.
-        model, first_epoch = training.load_checkpoint(run_dir, images, updates)
+        # With hints the checkpoint has more outputs than there are classes.
+        fitting = None if FLAGS.hint_layers else images
+        model, first_epoch = training.load_checkpoint(run_dir, fitting, updates)
         print(f"Resuming after epoch {first_epoch} of {FLAGS.epochs}")
     elif FLAGS.retrain:
         # 2. A trained model: its weights, with a fresh optimiser and schedule.
         model = training.load_model(FLAGS.retrain, images)
         compile_model(model, updates)
+    elif parent is not None:
+        # 3. A trained dense model: the LCNN that its weights are coded into.
+        plan = plan or make_plan(parent, images)
+        model = coded_model(parent, plan, images)
+        compile_model(model, updates, classes)
     else:
-        # 3. From random weights.
+        # 4. From random weights.
         model = fresh_model(images.image_shape, len(images.class_names))
         compile_model(model, updates)
     batches = images.training(
         FLAGS.batch_size, first_epoch, FLAGS.epochs, FLAGS.seed, FLAGS.break_batch
     )
-    made_callbacks = make_callbacks(model, run_dir)
+    if taught:
+        batches = distill.with_teacher(batches, distill.with_hints(parent, FLAGS.hint_layers))
+    made_callbacks = make_callbacks(model, run_dir, plan)
 
     # From here on the run directory changes; what can be wrong was said before.
     if FLAGS.resume:
         training.trim_log(run_dir, first_epoch)
     else:
         training.prepare_run_dir(run_dir, FLAGS.overwrite)
+        if plan is not None:
+            plan.save(run_dir / training.PLAN)
         training.write_flags(run_dir, FLAGS.get_key_flags_for_module(sys.argv[0]))
     if first_epoch < FLAGS.epochs:
         model.fit(
@@ -212,6 +331,11 @@ def main(arguments):
             verbose="auto" if sys.stdout.isatty() else 0,
         )
 
+    if parent is not None:
+        model = distill.without_hints(model)
+        if FLAGS.drop_rows:
+            model = finetune.drop_rows(model)
+        compile_model(model, updates)
     costs = profile(model)
     print(f"\n{costs}\n")
     costs.write_json(run_dir / "profile.json")
@@ -228,8 +352,8 @@ def main(arguments):
         print(f"Saved {path}, {report.bytes:,} bytes. {report.proof}")
 
 
-def print_test(results):
-    print("Test: " + ", ".join(f"{name} {value:.4f}" for name, value in results.items()))
+def print_test(results, what="Test"):
+    print(f"{what}: " + ", ".join(f"{name} {value:.4f}" for name, value in results.items()))
 
 
 def find_flagfiles(arguments):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl.testing import flagsaver
 
 import train
-from tf_lcnn import data, models, training
+from tf_lcnn import data, models, training, zoo
 
 CONFIGS = sorted(train.CONFIGS.glob("*.cfg"))
 CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000}
@@ -61,6 +61,8 @@ def test_configuration_trains(config, tmp_path):
         verbose=0,
     )
 
+    if flags.init_from:
+        assert flags.init_from in zoo.names() and flags.budget > 0
     assert np.isfinite(history.history["loss"]).all()
     after = [weights.numpy() for weights in model.trainable_variables[:3]]
     assert all((a != b).any() for a, b in zip(after, before, strict=True))

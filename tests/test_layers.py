@@ -212,6 +212,7 @@ PAIRS = [
 ]
 OWN = (
     "dictionary_size",
+    "dictionary",
     "dictionary_initializer",
     "dictionary_regularizer",
     "dictionary_constraint",

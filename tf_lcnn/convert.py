@@ -7,9 +7,11 @@ import warnings
 
 import keras
 
-from tf_lcnn.layers import LookupConv2D, LookupDense, sublayers
+from tf_lcnn import sparsity, trained
+from tf_lcnn.layers import LookupConv2D, LookupDense, copy_layer, sublayers
 
 KEEP = "keep"
+INITS = ("random", "trained")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +37,28 @@ def decisions(model, dictionary_size, rules=None):
     return [decision for _, decision in _decide(model, dictionary_size, rules)]
 
 
-def lookupify(model, dictionary_size, rules=None, **lookup_arguments):
+def lookupify(
+    model,
+    dictionary_size=None,
+    rules=None,
+    *,
+    plan=None,
+    init="random",
+    lookups=None,
+    images=None,
+    seed=0,
+    cache=None,
+    report=None,
+    **lookup_arguments,
+):
     """Builds the LCNN of a Keras model: its Conv2D and Dense layers get dictionaries.
 
-    Dictionaries and coefficients start at random; biases and the layers that are kept take over
-    their weights. A layer that has no lookup form (depthwise, grouped, transposed, custom, or
+    Biases and the layers that are kept take over their weights. Dictionaries and coefficients
+    start at random, or with init="trained" as the sparse code of the trained weights, layer by
+    layer, that keeps the layer's output on real images as close to the model's as it can; see
+    `trained`. Follow that by `trained.reestimate` where there is batch normalisation.
+
+    A layer that has no lookup form (depthwise, grouped, transposed, custom, or
     with a dictionary_size not smaller than its n*kh*kw weight vectors) is kept as it is, and
     one warning names these layers and the reasons; `decisions` lists all layers.
 
@@ -48,24 +67,46 @@ def lookupify(model, dictionary_size, rules=None, **lookup_arguments):
         dictionary_size: k of every layer that no rule names.
         rules: layer-name pattern, with * and ?, -> k, or "keep" for the plain layer. The first
             match counts.
+        plan: a `planner.Plan`, in place of dictionary_size, rules and lookups.
+        init: "random" or "trained".
+        lookups: s, the most lookups per kernel position and filter of every layer; a layer with
+            a smaller dictionary takes all its rows. Only for init="trained", and needed there.
+        images, seed, cache, report: for init="trained": a few hundred real inputs, (count, ...),
+            as the model takes them; the seed; a folder that keeps each layer when it is done, so
+            that an interrupted call goes on there; a function that gets each layer's errors, a
+            `trained.LayerError`, as soon as it is done.
         **lookup_arguments: arguments of `LookupConv2D` and `LookupDense` for all lookup layers,
-            like threshold_scale.
+            like threshold_scale, which is 0 for init="trained" unless it is given.
 
     Returns:
         A new model, not compiled.
 
     Raises:
         ValueError: a subclassed model, a size that is no whole number >= 1, a rule that
-            matches no layer.
+            matches no layer, a plan for another model, weights with NaN, images that are
+            missing or do not fit, or what belongs to init="trained" without it.
     """
+    if plan is not None and (dictionary_size, rules, lookups) != (None, None, None):
+        raise ValueError("A plan holds dictionary sizes and lookups: give it alone.")
+    if plan is not None:
+        dictionary_size, rules, lookups = plan.arguments(model)
+    if init not in INITS:
+        raise ValueError(f"Unknown init={init!r}: {', '.join(INITS)}.")
+    if init == "trained":
+        _refuse_lookups(lookups)
+        if images is None:
+            raise ValueError('init="trained" needs images: a few hundred inputs of the model.')
+        lookup_arguments = {"threshold_scale": 0.0, **lookup_arguments}
+    elif plan is None and (lookups, images, cache, report) != (None,) * 4:
+        raise ValueError('lookups, images, cache and report are for init="trained".')
     decided = _decide(model, dictionary_size, rules)
     sizes = {id(layer): d.dictionary_size for layer, d in decided}
-    copies = []
+    copies, made = [], {}
 
     def clone(layer):
         k = sizes.get(id(layer))
         if k is None:
-            copy = type(layer).from_config(layer.get_config())
+            copy = copy_layer(layer, made)
         else:
             kind = LookupConv2D if type(layer) is keras.layers.Conv2D else LookupDense
             config = {**layer.get_config(), "dictionary_size": k, **lookup_arguments}
@@ -91,7 +132,23 @@ def lookupify(model, dictionary_size, rules=None, **lookup_arguments):
             f"are: {listed}",
             stacklevel=2,
         )
+    if init == "trained":
+        pairs = [(layer, copy) for layer, copy in copies if sizes.get(id(layer)) is not None]
+        bounds = {
+            copy.name: min(
+                lookups[copy.name] if isinstance(lookups, dict) else lookups, copy.dictionary_size
+            )
+            for _, copy in pairs
+        }
+        trained.transcribe(model, lcnn, pairs, bounds, images, seed, cache, report)
     return lcnn
+
+
+def _refuse_lookups(lookups):
+    if lookups is None:
+        raise ValueError('init="trained" needs lookups: how many per kernel position and filter.')
+    if not isinstance(lookups, dict):
+        sparsity.check_lookups(lookups)
 
 
 def _decide(model, dictionary_size, rules):

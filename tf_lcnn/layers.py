@@ -5,6 +5,7 @@ coefficients P, with W = D.delta(P) (equation 1 of the LCNN paper, arXiv 1611.06
 """
 
 import math
+import weakref
 
 import keras
 from keras import ops
@@ -16,6 +17,9 @@ FORWARD_PATHS = ("auto", "stages", "folded")
 # The batch that "auto" reckons with where the model's batch is not known: the paper's.
 NOMINAL_BATCH = 128
 
+# id of a dictionary -> the layer that made it.
+_OWNERS = weakref.WeakValueDictionary()
+
 _ARGUMENTS = """
     `kernel_initializer`, `kernel_regularizer` and `kernel_constraint` go to the coefficients P,
     which are the kernel of the lookup stage. The arguments of its own:
@@ -23,6 +27,8 @@ _ARGUMENTS = """
     Args:
         dictionary_size: k, the number of vectors in the dictionary; None makes this the plain
             Keras layer.
+        dictionary: the `dictionary` of another lookup layer, to be shared with it: one variable,
+            trained, saved and counted once. k is that layer's.
         dictionary_initializer, dictionary_regularizer, dictionary_constraint: for D.
         threshold_scale: c >= 0 in eps = c * sigma, sigma being the standard deviation of
             `kernel_initializer` (the paper: 0.01 for AlexNet, 0.001 for ResNet). 0 switches the
@@ -40,7 +46,8 @@ _ARGUMENTS = """
     Raises:
         ValueError: at construction, for a dictionary_size that is not smaller than the number
             of weight vectors it replaces ({vectors}), a negative threshold_scale, or an unknown
-            value of threshold_gradient or forward.
+            value of threshold_gradient or forward; or a dictionary that no lookup layer holds,
+            or of another size. When it is built, if the shared dictionary has other channels.
 """
 
 
@@ -51,6 +58,7 @@ class _Lookup:
         self,
         weight_vectors,
         dictionary_size,
+        dictionary,
         dictionary_initializer,
         dictionary_regularizer,
         dictionary_constraint,
@@ -58,6 +66,16 @@ class _Lookup:
         threshold_gradient,
         forward,
     ):
+        self.dictionary_owner = None
+        if dictionary is not None:
+            self.dictionary_owner = self._owner(dictionary)
+            shared = self.dictionary_owner.dictionary_size
+            if dictionary_size not in (None, shared):
+                raise ValueError(
+                    f"Layer {self.name}: dictionary_size={dictionary_size}, but the dictionary of "
+                    f"{self.dictionary_owner.name} that it shares has {shared} rows."
+                )
+            dictionary_size = shared
         whole = isinstance(dictionary_size, int) and not isinstance(dictionary_size, bool)
         if dictionary_size is not None and not (whole and 1 <= dictionary_size < weight_vectors):
             raise ValueError(
@@ -83,6 +101,31 @@ class _Lookup:
         self.sigma = None
         self.epsilon = None
 
+    def _owner(self, dictionary):
+        """The layer that holds a shared dictionary, given that or, when loading, the layer."""
+        owner = dictionary if isinstance(dictionary, _Lookup) else _OWNERS.get(id(dictionary))
+        if owner is None or owner.dictionary_size is None:
+            raise ValueError(
+                f"Layer {self.name}: the dictionary it was given is not the dictionary of a lookup "
+                "layer; pass other.dictionary, of a layer that is built."
+            )
+        # A dictionary that is shared already has one owner still.
+        return owner.dictionary_owner or owner
+
+    def _shared_dictionary(self, channels):
+        owner = self.dictionary_owner
+        if not owner.built:
+            raise ValueError(
+                f"Layer {self.name} shares the dictionary of {owner.name}, which is not built yet."
+            )
+        own = owner.dictionary.shape[0]
+        if own != channels:
+            raise ValueError(
+                f"Layer {self.name} has {channels} input channels, the dictionary of {owner.name} "
+                f"that it shares {own}."
+            )
+        return owner.dictionary
+
     def _build_lookup(self, channels, coefficients_shape):
         shape = coefficients_shape
         self.sigma = (
@@ -95,14 +138,18 @@ class _Lookup:
         if isinstance(regularizer, sparsity.LookupL1):
             regularizer = regularizer.with_epsilon(self.epsilon)
         # Without autocast the threshold decides on the stored values, under mixed precision too.
-        self.dictionary = self.add_weight(
-            name="dictionary",
-            shape=(channels, self.dictionary_size),
-            initializer=self.dictionary_initializer,
-            regularizer=self.dictionary_regularizer,
-            constraint=self.dictionary_constraint,
-            autocast=False,
-        )
+        if self.dictionary_owner is not None:
+            self.dictionary = self._shared_dictionary(channels)
+        else:
+            self.dictionary = self.add_weight(
+                name="dictionary",
+                shape=(channels, self.dictionary_size),
+                initializer=self.dictionary_initializer,
+                regularizer=self.dictionary_regularizer,
+                constraint=self.dictionary_constraint,
+                autocast=False,
+            )
+            _OWNERS[id(self.dictionary)] = self
         self.coefficients = self.add_weight(
             name="coefficients",
             shape=shape,
@@ -164,7 +211,9 @@ class _Lookup:
         return ops.cast(self.dictionary, dtype), ops.cast(self.sparse_coefficients(), dtype)
 
     def _lookup_variables(self):
-        return [v for v in (self.dictionary, self.coefficients, self.bias) if v is not None]
+        """What the layer saves; a shared dictionary is its owner's."""
+        own = self.dictionary if self.dictionary_owner is None else None
+        return [v for v in (own, self.coefficients, self.bias) if v is not None]
 
     def save_own_variables(self, store):
         if self.dictionary_size is None or not self.built:
@@ -201,6 +250,8 @@ class _Lookup:
 
     def get_config(self):
         config = super().get_config()
+        if self.dictionary_owner is not None:
+            config["dictionary"] = keras.saving.serialize_keras_object(self.dictionary_owner)
         config.update(
             {
                 "dictionary_size": self.dictionary_size,
@@ -213,6 +264,13 @@ class _Lookup:
             }
         )
         return config
+
+    @classmethod
+    def from_config(cls, config):
+        if isinstance(config.get("dictionary"), dict):
+            owner = keras.saving.deserialize_keras_object(config["dictionary"])
+            config = {**config, "dictionary": owner}
+        return super().from_config(config)
 
 
 @keras.saving.register_keras_serializable(package="tf_lcnn")
@@ -242,6 +300,7 @@ class LookupConv2D(_Lookup, keras.layers.Conv2D):
         activity_regularizer=None,
         kernel_constraint=None,
         bias_constraint=None,
+        dictionary=None,
         dictionary_initializer="glorot_uniform",
         dictionary_regularizer=None,
         dictionary_constraint=None,
@@ -277,6 +336,7 @@ class LookupConv2D(_Lookup, keras.layers.Conv2D):
         self._set_lookup_arguments(
             filters * math.prod(self.kernel_size),
             dictionary_size,
+            dictionary,
             dictionary_initializer,
             dictionary_regularizer,
             dictionary_constraint,
@@ -358,6 +418,7 @@ class LookupDense(_Lookup, keras.layers.Dense):
         activity_regularizer=None,
         kernel_constraint=None,
         bias_constraint=None,
+        dictionary=None,
         dictionary_initializer="glorot_uniform",
         dictionary_regularizer=None,
         dictionary_constraint=None,
@@ -382,6 +443,7 @@ class LookupDense(_Lookup, keras.layers.Dense):
         self._set_lookup_arguments(
             units,
             dictionary_size,
+            dictionary,
             dictionary_initializer,
             dictionary_regularizer,
             dictionary_constraint,
@@ -443,3 +505,19 @@ def lookup_layers(model):
         for layer in sublayers(model)
         if isinstance(layer, _Lookup) and layer.dictionary_size is not None
     ]
+
+
+def copy_layer(layer, copies, **changes):
+    """A layer of the same configuration, but for these changes, with weights of its own.
+
+    Args:
+        layer: a layer or operation.
+        copies: id of a layer -> its copy; the new one is added. A dictionary that the layer
+            shares is looked up here, so that the copies share one too.
+    """
+    config = {**layer.get_config(), **changes}
+    owner = getattr(layer, "dictionary_owner", None)
+    if owner is not None:
+        config["dictionary"] = copies.get(id(owner)) or copy_layer(owner, copies)
+    copies[id(layer)] = type(layer).from_config(config)
+    return copies[id(layer)]

@@ -207,17 +207,19 @@ def measure(calls, name, convention="unpadded"):
     for call in calls:
         by_layer.setdefault(id(call.layer), []).append(call)
     folded = {id(call.layer) for call in calls if folds(call, calls)}
-    profiles = (
-        _layer_profile(layer_calls, convention, layer in folded)
+    # A dictionary that layers share counts in the first.
+    counted = set()
+    profiles = [
+        _layer_profile(layer_calls, convention, counted, layer in folded)
         for layer, layer_calls in by_layer.items()
-    )
+    ]
     return ModelProfile(name, convention, tuple(p for p in profiles if p is not None))
 
 
-def _layer_profile(calls, convention, folded):
+def _layer_profile(calls, convention, counted, folded):
     layer = calls[0].layer
     if type(layer) in _LOOKUP and layer.dictionary_size is not None:
-        return _lookup_profile(calls, convention)
+        return _lookup_profile(calls, convention, counted)
     weights = [np.asarray(keras.ops.convert_to_numpy(w)) for w in _own_weights(layer)]
     parameters = sum(w.size for w in weights)
     dense = _plain_multiplications(calls)
@@ -308,13 +310,16 @@ def _integer_bytes(largest):
     return 1 if largest <= 0xFF else 2 if largest <= 0xFFFF else 4
 
 
-def _lookup_profile(calls, convention):
+def _lookup_profile(calls, convention, counted):
     layer = calls[0].layer
     found = np.asarray(keras.ops.convert_to_numpy(layer.sparse_coefficients())) != 0
     dictionary = np.asarray(keras.ops.convert_to_numpy(layer.dictionary))
     per_position = found.sum(axis=-2)
     lookups = int(found.sum())
     m, k = dictionary.shape
+    if id(layer.dictionary) in counted:
+        dictionary = dictionary[:, :0]
+    counted.add(id(layer.dictionary))
     *taps, _, n = found.shape
     out = sum(_positions(layer, call.output_shape) for call in calls)
     stage = sum(_dictionary_positions(layer, call, convention) for call in calls)

@@ -23,8 +23,12 @@ CHECKPOINT = "checkpoint.keras"
 MODEL = "model.keras"
 LOG = "log.csv"
 USED_FLAGS = "flags.cfg"
+PLAN = "plan.json"
 # What a run writes into its directory.
-RUN_FILES = (CHECKPOINT, MODEL, LOG, USED_FLAGS, "model.tflite", "profile.json", "profile.csv")
+RUN_FILES = (
+    *(CHECKPOINT, MODEL, LOG, USED_FLAGS, PLAN),
+    *("model.tflite", "profile.json", "profile.csv"),
+)
 
 
 def learning_rate(schedule, first, updates_per_epoch, epochs):

@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tf_lcnn import files
-from tf_lcnn.layers import sublayers
+from tf_lcnn.layers import copy_layer, sublayers
 from tf_lcnn.lite import cost_model, lowering, metadata
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.layerwise import measure, signal_to_noise
@@ -159,11 +159,11 @@ def in_float32(model):
     if all(layer.compute_dtype == "float32" for layer in sublayers(model)):
         return model
 
+    copies = {}
+
     def clone(layer):
-        config = layer.get_config()
-        if isinstance(layer, keras.Layer):
-            config["dtype"] = "float32"
-        return type(layer).from_config(config)
+        changes = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}
+        return copy_layer(layer, copies, **changes)
 
     copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
     copy.set_weights(model.get_weights())

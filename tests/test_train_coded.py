@@ -1,0 +1,129 @@
+"""train.py from a trained dense model: coded by a plan, taught, resumed, and misused."""
+
+import json
+
+import keras
+import pytest
+from absl.testing import flagsaver
+from test_train import complaint, contents, log_rows, succeed
+
+import train
+from tf_lcnn import models, planner
+
+SIZES = {"stage1_block1_conv1": (8, 3), "stage3_block1_conv2": (16, 4)}
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory):
+    """(file, plan file) of a dense net; the plan codes two of its layers."""
+    folder = tmp_path_factory.mktemp("parent")
+    keras.utils.set_random_seed(0)
+    model = models.build("resnet20", (8, 8, 1), 10)
+    model.save(folder / "dense.keras")
+    layers = []
+    for name, kernel in planner._kernels(model).items():
+        k, s = SIZES.get(name, (None, None))
+        layers.append(planner.Choice(name, kernel, k, s, 1.0, 2.0, 0.0))
+    planner.Plan("resnet20", "multiplications", 1.0, 0.0, tuple(layers)).save(folder / "plan.json")
+    return folder / "dense.keras", folder / "plan.json"
+
+
+def flags(parent, run_dir, *others):
+    model, plan = parent
+    return (
+        f"--init_from={model}",
+        f"--plan={plan}",
+        f"--run_dir={run_dir}",
+        "--calibration_images=20",
+        "--learning_rate=0.01",
+        *others,
+    )
+
+
+def sizes(run_dir):
+    costs = json.loads((run_dir / "profile.json").read_text())
+    return {
+        layer["name"]: (layer["dictionary_size"], layer["max_s"])
+        for layer in costs["layers"]
+        if layer["dictionary_size"]
+    }
+
+
+@pytest.fixture(scope="module")
+def run(parent, tmp_path_factory):
+    """(directory, output) of a run with everything on, interrupted after its second epoch."""
+    run_dir = tmp_path_factory.mktemp("runs") / "coded"
+    loose = ("--loose_lookups=2", "--loose_rows=1.5", "--hint_layers=stage1_block3_out")
+    output = succeed(*flags(parent, run_dir, *loose, "--epochs=2", "--noexport"))
+    return run_dir, output, loose
+
+
+def test_a_coded_run_says_what_it_did(run):
+    run_dir, output, _ = run
+    assert "stage1_block1_conv1  " in output and "weight error" in output
+    coded = output.index("Validation, coded: accuracy")
+    assert coded < output.index("Validation, batch normalisation re-estimated: accuracy")
+    assert len(log_rows(run_dir)) == 2
+    assert planner.load(run_dir / "plan.json").sizes == SIZES
+
+
+def test_loose_sizes_end_at_those_of_the_plan(run):
+    run_dir, _, _ = run
+    assert sizes(run_dir) == SIZES
+    model = keras.models.load_model(run_dir / "model.keras")
+    assert model.output_shape == (None, 10)
+    # What was taught beside the logits is gone.
+    assert not any(layer.name.startswith("hint_") for layer in model.layers)
+
+
+def test_an_interrupted_coded_run_goes_on(run, parent):
+    run_dir, _, loose = run
+    output = succeed(*flags(parent, run_dir, *loose, "--epochs=3", "--noexport", "--resume"))
+    assert "Resuming after epoch 2 of 3" in output and "weight error" not in output
+    assert len(log_rows(run_dir)) == 3
+    assert sizes(run_dir) == SIZES
+
+
+def test_every_part_can_be_switched_off(parent, tmp_path):
+    off = ("--distill=0", "--noreestimate_bn", "--norevive_rows", "--nodrop_rows", "--epochs=1")
+    output = succeed(*flags(parent, tmp_path / "run", *off))
+    assert "re-estimated" not in output and "Validation, coded" in output
+    assert "Saved" in output and (tmp_path / "run" / "model.tflite").is_file()
+    assert sizes(tmp_path / "run") == SIZES
+
+
+def test_what_does_not_go_together_is_one_line(run, tmp_path):
+    run_dir = run[0]
+    before = contents(run_dir)
+    keras.utils.set_random_seed(0)
+    other = tmp_path / "other.keras"
+    models.build("resnet20", (8, 8, 1), 7).save(other)
+    line = complaint(f"--init_from={other}", "--budget=1e9", f"--run_dir={run_dir}", "--overwrite")
+    assert "7 classes" in line
+    assert contents(run_dir) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"init_from": "MODEL"}, "--plan or --budget, one of them"),
+        ({"init_from": "MODEL", "plan": "PLAN", "budget": 5.0}, "--plan or --budget, one of them"),
+        ({"plan": "PLAN"}, "need --init_from"),
+        ({"budget": 5.0}, "need --init_from"),
+        ({"init_from": "nothing.keras", "plan": "PLAN"}, r"No model file nothing\.keras"),
+        ({"init_from": "MODEL", "plan": "nothing.json"}, r"No plan nothing\.json"),
+        ({"init_from": "OTHER", "plan": "PLAN"}, "another model"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_refused(parent, tmp_path, given, message):
+    other = tmp_path / "other.keras"
+    models.build("resnet32", (8, 8, 1), 10).save(other)
+    places = {"MODEL": str(parent[0]), "PLAN": str(parent[1]), "OTHER": str(other)}
+    given = {name: places.get(value, value) for name, value in given.items()}
+    with flagsaver.flagsaver():
+        train.FLAGS.unparse_flags()
+        train.parse(["train.py"])
+        for name, value in given.items():
+            setattr(train.FLAGS, name, value)
+        with pytest.raises((ValueError, OSError), match=message):
+            train.load_parent()

@@ -1,0 +1,459 @@
+"""Which k and s each layer of a trained model gets, so that a budget is kept at the least error.
+
+    plan = planner.plan(model, 8e6, images=images)
+    plan.save("plan.json")
+    lcnn = lookupify(model, plan=plan, init="trained", images=images)
+
+Each layer is coded by itself in several sizes; the error of its output is weighed by what such an
+error does to the output of the model, measured once per layer. A greedy walk along the convex
+hulls of error over cost then spends the budget where it buys most.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import pathlib
+
+import keras
+import numpy as np
+
+from tf_lcnn import files, patches, trained
+from tf_lcnn.convert import decisions
+from tf_lcnn.layers import sublayers
+from tf_lcnn.lite import cost_model, lowering
+from tf_lcnn.profile import profile, sparse_bytes, trace
+
+UNITS = ("multiplications", "bytes", "milliseconds")
+
+# The sizes that are tried. The native kernels run k of 16 to 128 with s of 4 and 8 in registers.
+SIZES = (4, 8, 16, 32, 64, 128, 256)
+LOOKUPS = (1, 2, 3, 4, 8)
+
+# Rounds of coding that tell sizes apart; the coding itself takes more.
+_ROUNDS = 2
+_PATCHES = 8_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One layer of a plan.
+
+    Attributes:
+        name: of the layer.
+        kernel: shape of its kernel.
+        dictionary_size, lookups: k and s; both None keeps the layer dense.
+        cost, dense_cost: in the plan's unit, of this choice and of the dense layer.
+        error: what the choice costs the model's output, as a share of its power.
+    """
+
+    name: str
+    kernel: tuple
+    dictionary_size: int | None
+    lookups: int | None
+    cost: float
+    dense_cost: float
+    error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Sizes for the layers of a model.
+
+    Attributes:
+        model: its name.
+        unit: of the costs, one of `UNITS`.
+        budget: for the whole model.
+        other_cost: what the layers cost that have no lookup form.
+        layers: a Choice per layer that has one.
+    """
+
+    model: str
+    unit: str
+    budget: float
+    other_cost: float
+    layers: tuple
+
+    @property
+    def cost(self):
+        return self.other_cost + sum(each.cost for each in self.layers)
+
+    @property
+    def dense_cost(self):
+        return self.other_cost + sum(each.dense_cost for each in self.layers)
+
+    @property
+    def sizes(self):
+        """name -> (k, s) of the layers that are not kept dense."""
+        return {x.name: (x.dictionary_size, x.lookups) for x in self.layers if x.dictionary_size}
+
+    def arguments(self, model):
+        """(dictionary_size, rules, lookups) for `lookupify`.
+
+        Raises:
+            ValueError: the plan is for a model with other layers.
+        """
+        kernels = _kernels(model)
+        for each in self.layers:
+            found = kernels.get(each.name)
+            if found != each.kernel:
+                what = "no such layer" if found is None else f"a kernel of {found}"
+                raise ValueError(
+                    f"The plan is for another model, {self.model}: its layer {each.name} has a "
+                    f"kernel of {each.kernel}, {model.name} has {what}."
+                )
+        missing = sorted(set(kernels) - {each.name for each in self.layers})
+        if missing:
+            raise ValueError(
+                f"The plan is for another model, {self.model}: it lacks {', '.join(missing)} of "
+                f"{model.name}."
+            )
+        rules = {each.name: each.dictionary_size or "keep" for each in self.layers}
+        return 1, rules, {name: s for name, (_, s) in self.sizes.items()}
+
+    def save(self, path):
+        """Writes the plan as JSON, one layer per line."""
+        head = {"model": self.model, "unit": self.unit, "budget": self.budget}
+        head["other_cost"] = self.other_cost
+        lines = [f"  {json.dumps(name)}: {json.dumps(value)}," for name, value in head.items()]
+        rows = ",\n".join(f"    {json.dumps(dataclasses.asdict(x))}" for x in self.layers)
+        files.write(path, "\n".join(["{", *lines, f'  "layers": [\n{rows}\n  ]', "}"]) + "\n")
+
+    def __str__(self):
+        width = max(5, *(len(each.name) for each in self.layers))
+        shown = "{:,.4f}" if self.unit == "milliseconds" else "{:,.0f}"
+        lines = [f"{'layer':{width}}     k   s  {'dense':>12}  {self.unit:>15}  {'error':>9}"]
+        for each in self.layers:
+            sizes = (
+                "    dense"
+                if each.dictionary_size is None
+                else (f"{each.dictionary_size:5}  {each.lookups:2}")
+            )
+            lines.append(
+                f"{each.name:{width}} {sizes}  {shown.format(each.dense_cost):>12}  "
+                f"{shown.format(each.cost):>15}  {each.error:9.5f}"
+            )
+        whole, dense = shown.format(self.cost), shown.format(self.dense_cost)
+        lines.append(
+            f"{self.model}: {whole} {self.unit} of a budget of {shown.format(self.budget)}; dense "
+            f"{dense}, {self.dense_cost / self.cost:.2f}x"
+        )
+        return "\n".join(lines)
+
+
+def load(path):
+    """Reads a plan that `Plan.save` has written, edited by hand or not.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is no plan; the message says what is wrong.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No plan {path}.")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        layers = tuple(Choice(**{**x, "kernel": tuple(x["kernel"])}) for x in data.pop("layers"))
+        read = Plan(layers=layers, **data)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no plan: {error}.") from None
+    for each in layers:
+        k, s = each.dictionary_size, each.lookups
+        sizes = [x for x in (k, s) if x is not None]
+        whole = all(isinstance(x, int) and not isinstance(x, bool) and x >= 1 for x in sizes)
+        if not (whole and len(sizes) in (0, 2) and (not sizes or s <= k)):
+            raise ValueError(
+                f"{path}, layer {each.name}: dictionary_size {k} and lookups {s} must be whole "
+                "numbers with 1 <= lookups <= dictionary_size, or both null for a dense layer."
+            )
+    return read
+
+
+def plan(model, budget, unit="multiplications", images=None, costs=cost_model.DEFAULT, seed=0):
+    """Chooses k and s, or dense, for each layer of a trained model.
+
+    Args:
+        model: functional or Sequential, trained; it is not changed.
+        budget: for the whole model: multiplications of one image (unpadded count), bytes of
+            float32 weights, or milliseconds of one image on one thread.
+        unit: one of `UNITS`.
+        images: (count, ...) real inputs as the model takes them, a few hundred.
+        costs: for milliseconds, the `lite.cost_model.CostModel` of the machine.
+        seed: of the coding.
+
+    Returns:
+        Plan. No lookup layer in it is dearer than its dense one.
+
+    Raises:
+        ValueError: an unknown unit, no images or images that do not fit, two layers of one
+            name, or a budget that no choice of sizes keeps.
+    """
+    if unit not in UNITS:
+        raise ValueError(f"Unknown unit {unit!r}: {', '.join(UNITS)}.")
+    sites = _sites(model)
+    dense = {site.name: site.cost(None, None, unit, costs) for site in sites}
+    other = _other_cost(model, sites, unit)
+    options = _priced(sites, dense, unit, costs)
+    least = other + sum(min(cost for _, _, cost in rows) for rows in options.values())
+    if budget < least:
+        raise ValueError(
+            f"A budget of {budget:,.6g} {unit} cannot be kept: the smallest sizes take "
+            f"{least:,.6g}, the dense {model.name} {other + sum(dense.values()):,.6g}."
+        )
+    errors = sensitivity(
+        model, {n: [r[:2] for r in rows] for n, rows in options.items()}, images, seed
+    )
+    found = {
+        name: [(cost, errors[name][k, s], k, s) for k, s, cost in rows]
+        for name, rows in options.items()
+    }
+    chosen = _spend(found, budget - other)
+    layers = tuple(
+        Choice(site.name, site.kernel, k, s, cost, dense[site.name], error)
+        for site in sites
+        for cost, error, k, s in (chosen[site.name],)
+    )
+    return Plan(model.name, unit, budget, other, layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Site:
+    """A layer that can have lookups: where it runs, and how large."""
+
+    layer: keras.Layer
+    name: str
+    kernel: tuple
+    dictionary_positions: int
+    positions: int
+
+    def cost(self, k, s, unit, costs):
+        """In this unit, dense if k is None."""
+        *taps, m, n = self.kernel
+        area = math.prod(taps)
+        if unit == "multiplications":
+            if k is None:
+                return self.positions * area * m * n
+            return self.dictionary_positions * m * k + self.positions * area * n * s
+        if unit == "bytes":
+            if k is None:
+                return 4 * (area * m * n + n)
+            return 4 * (m * k + n) + sparse_bytes((*taps, k, n), area * n * s)
+        constants = self._constants(k or 1, s or 1)
+        ways = [x for x in lowering.LOWERINGS if x != "folded"] if k else ["folded"]
+        return 1e3 * min(costs.seconds(constants, way) for way in ways)
+
+    def _constants(self, k, s):
+        """What the cost model asks for: sizes, and s lookups everywhere."""
+        *taps, m, n = self.kernel
+        coefficients = np.zeros((*(taps or (1, 1)), k, n), np.float32)
+        coefficients[:, :, :s] = 1
+        return lowering.Constants(
+            name=self.name,
+            dictionary=np.ones((m, k), np.float32),
+            coefficients=coefficients,
+            bias=np.zeros(n, np.float32),
+            strides=getattr(self.layer, "strides", (1, 1)),
+            padding=getattr(self.layer, "padding", "valid").upper(),
+            dilation=getattr(self.layer, "dilation_rate", (1, 1)),
+            activation=keras.activations.linear,
+            dictionary_positions=self.dictionary_positions,
+            positions=self.positions,
+            dense=not taps,
+            rows_dropped=0,
+        )
+
+
+def _candidates(model):
+    """The layers of a model that have a lookup form, by name."""
+    names = [d.name for d in decisions(model, 1) if d.dictionary_size]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"A plan goes by names, and {model.name} has several layers {twice[0]}.")
+    by_name = {layer.name: layer for layer in sublayers(model)}
+    return {name: by_name[name] for name in names}
+
+
+def _kernels(model):
+    return {name: tuple(x.kernel.shape) for name, x in _candidates(model).items()}
+
+
+def _sites(model):
+    found, calls = [], trace(model)
+    for name, layer in _candidates(model).items():
+        dictionary_positions = positions = 0
+        for call in (call for call in calls if call.layer is layer):
+            first = getattr(layer, "data_format", "channels_last") == "channels_first"
+            inner = slice(1, None) if first else slice(None, -1)
+            out = math.prod(call.output_shape[inner])
+            positions += out
+            wide = math.prod(getattr(layer, "kernel_size", (1,))) > 1
+            dictionary_positions += math.prod(call.unpadded_shape[inner]) if wide else out
+        if positions:
+            kernel = tuple(layer.kernel.shape)
+            found.append(_Site(layer, name, kernel, dictionary_positions, positions))
+    return found
+
+
+def _other_cost(model, sites, unit):
+    """What the layers without a lookup form cost. Milliseconds are not known of these."""
+    names = {site.name for site in sites}
+    rest = [x for x in profile(model).layers if x.name not in names]
+    if unit == "milliseconds":
+        return 0.0
+    return sum((x.multiplications or 0) if unit == "multiplications" else x.bytes for x in rest)
+
+
+def _priced(sites, dense, unit, costs):
+    """name -> [(k, s, cost)]: what is cheaper than dense, and dense."""
+    options = {}
+    for site in sites:
+        *taps, _, n = site.kernel
+        rows = [(None, None, dense[site.name])]
+        for k in SIZES:
+            if k >= n * math.prod(taps):
+                continue
+            for s in LOOKUPS:
+                if s <= k:
+                    rows.append((k, s, site.cost(k, s, unit, costs)))
+        options[site.name] = [row for row in rows if row[0] is None or row[2] < rows[0][2]]
+    return options
+
+
+def sensitivity(model, sizes, images, seed=0):
+    """What coding each layer in each of these sizes costs the output of the model.
+
+    Args:
+        model: trained; it is not changed.
+        sizes: layer name -> [(k, s)].
+        images: see `plan`.
+        seed: of the coding.
+
+    Returns:
+        name -> {(k, s): error}: the mean square that this layer's coding alone, all others
+        dense, adds to the model's output, as a share of the output's power; 0 for (None, None).
+    """
+    images = trained.checked_images(model, images)
+    counts = patches.call_counts(model)
+    layers = _candidates(model)
+    clean = _outputs(model, images)
+    power = float(((clean - clean.mean(axis=0)) ** 2).sum())
+    table = {}
+    for name, rows in sizes.items():
+        layer = layers[name]
+        weights = trained.flat_kernel(layer)
+        flat = weights.reshape(-1, weights.shape[-1]).astype(np.float32)
+        seen = patches.moments(
+            (
+                (x, x @ flat)
+                for x in patches.sample(
+                    model, layer, images, counts[id(layer)], seed, patches=_PATCHES
+                )
+            ),
+            centred=True,
+        )
+        codes = {
+            (k, s): trained.code_layer(weights, seen.patches, k, s, seed, _ROUNDS)
+            for k, s in rows
+            if k is not None
+        }
+        table[name] = {(None, None): 0.0}
+        if not codes:
+            continue
+        # The errors of all sizes differ in strength more than in kind: one of them, of middle
+        # strength, tells what they do to the output.
+        middle = sorted(codes, key=lambda size: codes[size].error)[len(codes) // 2]
+        factor = 0.0
+        if codes[middle].error:
+            shift = _output_shift(model, layer, codes[middle].kernel, seen, images, clean)
+            factor = shift / power / codes[middle].error
+        table[name].update({size: factor * found.error for size, found in codes.items()})
+    return table
+
+
+def _outputs(model, images):
+    rows = [
+        keras.ops.convert_to_numpy(model(images[i : i + patches.BATCH], training=False))
+        for i in range(0, len(images), patches.BATCH)
+    ]
+    return np.concatenate(rows).astype(np.float64)
+
+
+def _output_shift(model, layer, coded, seen, images, clean):
+    """Sum of squares by which the model's output moves with this kernel in the layer."""
+    trained_weights = layer.get_weights()
+    difference = (coded - trained.flat_kernel(layer)).reshape(-1, coded.shape[-1])
+    # Constant errors are made good, see `patches.Moments`.
+    constant = (seen.patch_mean @ difference).astype(np.float32)
+    try:
+        with _shifted(layer, -constant):
+            kernel = coded.reshape(trained_weights[0].shape).astype(np.float32)
+            layer.set_weights([kernel, *trained_weights[1:]])
+            return float(((_outputs(model, images) - clean) ** 2).sum())
+    finally:
+        layer.set_weights(trained_weights)
+
+
+@contextlib.contextmanager
+def _shifted(layer, offset):
+    """Within this context the layer adds an offset per filter before its activation."""
+    activation = layer.activation
+    if getattr(layer, "data_format", "channels_last") == "channels_first":
+        offset = offset[:, None, None]
+    layer.activation = lambda x: activation(x + keras.ops.cast(offset, x.dtype))
+    try:
+        yield
+    finally:
+        layer.activation = activation
+
+
+def _hull(rows):
+    """The rows (cost, error, ...) on the lower convex hull, from the cheapest on."""
+    hull = []
+    for row in sorted(rows, key=lambda row: row[:2]):
+        if hull and row[1] >= hull[-1][1]:
+            continue
+        while len(hull) > 1:
+            (c0, e0, *_), (c1, e1, *_) = hull[-2:]
+            if (e0 - e1) * (row[0] - c0) > (e0 - row[1]) * (c1 - c0):
+                break
+            hull.pop()
+        hull.append(row)
+    return hull
+
+
+def _spend(options, budget):
+    """name -> the row (cost, error, k, s) that it gets."""
+    hulls = {name: _hull(rows) for name, rows in options.items()}
+    level = dict.fromkeys(hulls, 0)
+    left = budget - sum(hull[0][0] for hull in hulls.values())
+    while True:
+        # The next step of each layer, best gain per cost first.
+        steps = []
+        for name, hull in hulls.items():
+            if level[name] + 1 < len(hull):
+                here, there = hull[level[name]], hull[level[name] + 1]
+                price = there[0] - here[0]
+                if price <= left:
+                    steps.append(((here[1] - there[1]) / price, name, price))
+        if not steps:
+            break
+        _, name, price = max(steps)
+        level[name] += 1
+        left -= price
+    return _fill({name: hull[level[name]] for name, hull in hulls.items()}, options, left)
+
+
+def _fill(chosen, options, left):
+    """Spends what is left on rows off the hulls, the largest gain first."""
+    while True:
+        better = [
+            (chosen[name][1] - row[1], name, row)
+            for name, rows in options.items()
+            for row in rows
+            if row[1] < chosen[name][1] and row[0] - chosen[name][0] <= left
+        ]
+        if not better:
+            return chosen
+        _, name, row = max(better, key=lambda each: each[0])
+        left -= row[0] - chosen[name][0]
+        chosen = {**chosen, name: row}
