@@ -244,7 +244,10 @@ def test_the_networks_return_logits():
     [
         ({"name": "resnet19"}, ["resnet19", *names()]),
         ({"name": "alexnet_wide_lcnn"}, names()),
-        ({"name": "resnet20_lcnn", "dictionary_sizes": "quick"}, ["quick", "fast", "accurate", "register"]),
+        (
+            {"name": "resnet20_lcnn", "dictionary_sizes": "quick"},
+            ["quick", "fast", "accurate", "register"],
+        ),
         ({"name": "resnet20_lcnn", "dictionary_sizes": (8, 16)}, ["3", "2", "(8, 16)"]),
         ({"name": "resnet18_lcnn", "dictionary_sizes": (3, 4, 5, 6)}, ["5", "4"]),
         ({"name": "alexnet_lcnn", "dictionary_sizes": (3,) * 4}, ["3", "4"]),
