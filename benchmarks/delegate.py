@@ -1,7 +1,7 @@
 """Time of lookup layers with the native delegate, beside XNNPACK's on the same machine.
 
     python benchmarks/delegate.py
-    python benchmarks/delegate.py --only=layers,pruned --threads=2
+    python benchmarks/delegate.py --only=layers --only=pruned --threads=2
 
 Random weights, random input, medians; all files of a part take turns. "Of the bound" is the share
 of the time that the multiplications of both stages take at the machine's peak: the best rate of

@@ -35,29 +35,27 @@ NAMES = {"s8": "int8", "f32": "float32"}
 CORES = {"Cortex-A76": "neoverse-n1", "Cortex-A55": "cortex-a55"}
 LANES = 8  # filters that a step of the NEON kernels serves
 TERMS = {"s8": 4, "f32": 1}  # lookups of a filter in a step
-PIXELS = 8  # that a loop of theirs takes at once
 ITERATIONS = 200
 
-# The inner loops, by the compiler's name for the function they are in: windows of so many elements,
-# and the dictionary stage, with the multiplications of one iteration. What ends the pattern is the
-# instruction that tells the loop from the function's others.
+# The inner loops, by the compiler's name for their function, with the tile's pixels (for planes,
+# vectors of pixels) last, and by an instruction that tells the loop from the function's others.
 LOOPS = {
     "s8": {
-        16: ("lookup_tile_s8INS0_3DotELi1ELi8E", "tbl"),
-        32: ("lookup_tile_s8INS0_3DotELi2ELi8E", "tbl"),
-        64: ("lookup_tile_s8INS0_3DotELi4ELi8E", "tbl"),
-        "dictionary": ("dictionary_tile_s8INS0_3DotELi2ELi4E", "sdot"),
+        16: (r"lookup_tile_s8INS0_3DotELi1ELi(\d+)E", "tbl"),
+        32: (r"lookup_tile_s8INS0_3DotELi2ELi(\d+)E", "tbl"),
+        64: (r"lookup_tile_s8INS0_3DotELi4ELi(\d+)E", "tbl"),
+        "dictionary": (r"dictionary_tile_s8INS0_3DotELi2ELi(\d+)E", "sdot"),
     },
     "f32": {
-        4: ("lookup_tile_f32ILi1ELi8E", "tbl"),
-        8: ("lookup_tile_f32ILi2ELi8E", "tbl"),
-        16: ("lookup_tile_f32ILi4ELi8E", "tbl"),
-        "planes": ("planes_runILi8E", "fmla"),
-        "dictionary": ("dictionary_tile_f32ILi2ELi6E", "fmla"),
+        4: (r"lookup_tile_f32ILi1ELi(\d+)E", "tbl"),
+        8: (r"lookup_tile_f32ILi2ELi(\d+)E", "tbl"),
+        16: (r"lookup_tile_f32ILi4ELi(\d+)E", "tbl"),
+        "planes": (r"planes_runILi(\d+)E", "fmla"),
+        "dictionary": (r"dictionary_tile_f32ILi2ELi(\d+)E", "fmla"),
     },
 }
-DICTIONARY_WORK = {"s8": 4 * 16 * 4, "f32": 6 * 16}
-PLANES_WORK = 8 * LANES  # pixels that look up the same
+# An instruction on 16 bytes or 4 floats, and its multiplications: nothing but these is the least that
+# a dense convolution needs.
 DENSE = {"s8": ("sdot v{}.4s, v30.16b, v31.16b", 16), "f32": ("fmla v{}.4s, v30.4s, v31.4s", 4)}
 
 
@@ -102,28 +100,36 @@ def print_counts(program, folder, kernels):
             )
 
 
-def loop(assembly, function, mark):
-    """The innermost loop of a function that has the instruction `mark`: its instructions."""
+def largest(assembly, pattern):
+    """(pixels, lines) of the function whose name matches, for the most pixels."""
     lines = assembly.splitlines()
-    start = next(i for i, line in enumerate(lines) if function in line and line.endswith(":"))
+    found = {}
+    for i, line in enumerate(lines):
+        if match := re.match(rf"_Z\S*{pattern}\S*:$", line):
+            found[int(match.group(1))] = i
+    start = found[max(found)]
     end = next(i for i in range(start, len(lines)) if lines[i].startswith("\t.size"))
-    best = None
-    for i in range(start, end):
-        if not re.fullmatch(r"\.L\d+:", lines[i]):
+    return max(found), lines[start:end]
+
+
+def loop(lines, mark):
+    """The longest loop of one block that has the instruction `mark`: its instructions."""
+    best = []
+    for i, line in enumerate(lines):
+        if not re.fullmatch(r"\.L\d+:", line):
             continue
-        back = re.compile(rf"\tb\.?\w*\s+{re.escape(lines[i][:-1])}$|\tcbn?z\s.*{lines[i][:-1]}$")
-        for j in range(i + 1, end):
-            if re.fullmatch(r"\.L\d+:", lines[j]):
+        code = []
+        for at in lines[i + 1 :]:
+            if at.startswith(".L"):
                 break
-            if back.match(lines[j]):
-                code = [x for x in lines[i + 1 : j + 1] if re.match(r"\t[a-z]", x)]
-                if any(x.split()[0] == mark for x in code) and (not best or len(code) > len(best)):
+            if re.match(r"\t[a-z]", at):
+                code.append(at)
+            if re.match(rf"\t(b\.?[a-z]+|cbn?z)\s.*{re.escape(line[:-1])}$", at):
+                if any(x.split()[0] == mark for x in code) and len(code) > len(best):
                     best = code
                 break
-    if best is None:
-        raise ValueError(f"{function} has no loop of one block with {mark}.")
-    # The loop goes back to a label, which llvm-mca wants to be there.
-    return ["again:"] + [re.sub(r"\.L\d+", "again", x) for x in best]
+    # llvm-mca wants the label to which the loop goes back.
+    return ["again:", *(re.sub(r"\.L\d+", "again", x) for x in best)]
 
 
 def cycles(analyser, core, code):
@@ -145,8 +151,11 @@ def cycles(analyser, core, code):
 
 
 def print_estimates(program, analyser):
+    # Both files have the float32 loops; the last has those with the dot product.
     options = ["-std=c++17", "-O3", "-S", "-o", "-"]
-    assembly = output(["aarch64-linux-gnu-g++", *options, SOURCES / "kernels_neon.cpp"])
+    assembly = output(
+        ["aarch64-linux-gnu-g++", *options, sorted(SOURCES.glob("kernels_neon*.cpp"))[-1]]
+    )
     version = re.search(r"version (\S+)", output([analyser, "--version"])).group(1)
     print(f"\nEstimate: cycles of the ARM64 inner loops, by llvm-mca {version}\n")
     print("| loop | " + " | ".join(f"{core}, per cycle" for core in CORES) + " |")
@@ -158,20 +167,21 @@ def print_estimates(program, analyser):
         dense[kind] = {core: 16 * per / cycles(analyser, core, code) for core in CORES}
         rates = " | ".join(f"{dense[kind][core]:.1f} multiplications" for core in CORES)
         print(f"| dense {NAMES[kind]}, at best: `{pattern.split()[0].upper()}` alone | {rates} |")
-        for window, (function, mark) in LOOPS[kind].items():
-            code = loop(assembly, function, mark)
-            taken = {core: cycles(analyser, core, code) for core in CORES}
-            loops[kind, window] = taken
-            if window == "dictionary":
-                work, what = DICTIONARY_WORK[kind], "multiplications"
+        for window, (pattern, mark) in LOOPS[kind].items():
+            pixels, lines = largest(assembly, pattern)
+            code = loop(lines, mark)
+            if window == "dictionary":  # two vectors of its rows
+                work, what = pixels * 2 * LANES * TERMS[kind], "multiplications"
                 name = f"{NAMES[kind]} dictionary stage"
             elif window == "planes":
-                work, what = PLANES_WORK, "lookups"
+                work, what = pixels * LANES, "lookups"
                 name = f"{NAMES[kind]} lookups on planes"
             else:
-                work, what = LANES * TERMS[kind] * PIXELS, "lookups"
+                work, what = pixels * LANES * TERMS[kind], "lookups"
                 name = f"{NAMES[kind]} lookups, window of {window}"
-            rates = " | ".join(f"{work / taken[core]:.1f} {what}" for core in CORES)
+            taken = {core: cycles(analyser, core, code) / work for core in CORES}
+            loops[kind, window] = taken
+            rates = " | ".join(f"{1 / taken[core]:.1f} {what}" for core in CORES)
             print(f"| {name} | {rates} |")
     print("\nEstimate: a layer against the least that its dense twin could take\n")
     print("| m = n, map, k | type | s | " + " | ".join(CORES) + " |")
@@ -188,13 +198,11 @@ def print_estimates(program, analyser):
                     + [str(n) for w in windows for n in (w, loops[kind, w][core])]
                 ).split()
                 window, steps = int(answer[0]), int(answer[1])
-                stage = channels * dictionary / DICTIONARY_WORK[kind]
-                stage *= loops[kind, "dictionary"][core]
-                needed = stage + steps / PIXELS * loops[kind, window][core]
+                stage = channels * dictionary * loops[kind, "dictionary"][core]
+                needed = stage + steps * LANES * TERMS[kind] * loops[kind, window][core]
                 form = f"window of {window}"
                 if "planes" in LOOPS[kind]:
-                    entries = channels * 9 * lookups
-                    on_planes = stage + entries / PLANES_WORK * loops[kind, "planes"][core]
+                    on_planes = stage + channels * 9 * lookups * loops[kind, "planes"][core]
                     if on_planes < needed:
                         needed, form = on_planes, "planes"
                 bound = channels * channels * 9 / dense[kind][core]

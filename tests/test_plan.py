@@ -363,6 +363,20 @@ def test_the_programs_export_and_time_a_model(trained, tmp_path):
     done = run("export/benchmark.py", tmp_path / "model.tflite", "--runs=3")
     assert done.returncode == 0, done.stderr
     assert "median ms" in done.stdout and "model.tflite" in done.stdout
+    assert "delegate" not in done.stdout
+
+
+def test_a_file_is_timed_with_the_delegate_too_or_its_absence_is_said(trained, tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(export.convert(trained[0], plan(trained[0], "sparse")))
+    done = run("export/benchmark.py", path, "--runs=3", "--delegate", "--threads=2")
+    if native.available():
+        assert done.returncode == 0, done.stderr
+        rows = [line.split("  ")[0] for line in done.stdout.splitlines()[1:]]
+        assert rows == [str(path), f"{path}, delegate"]
+    else:
+        assert done.returncode != 0
+        assert "was not built" in done.stderr.strip().splitlines()[-1]
 
 
 def test_the_programs_name_what_is_wrong_in_one_line(trained, tmp_path):
@@ -474,19 +488,15 @@ def test_without_a_delegate_plans_say_so(monkeypatch, tmp_path):
 
 @needs_delegate
 def test_the_report_names_the_kernel_of_the_delegate(tmp_path):
-    model = keras.Sequential(
-        [
-            keras.Input((14, 14, 64)),
-            LookupConv2D(128, 3, 32, padding="same", name="large"),
-            LookupConv2D(2, 1, 1, name="small"),
-            keras.layers.Flatten(),
-        ]
-    )
+    model, _ = one_layer(LookupConv2D(128, 3, 32, padding="same"), (14, 14, 64))
+    model.add(keras.layers.Flatten())
     project(model, 3)
     batches = [(random((2, 14, 14, 64)), np.array([0, 1]))]
-    report = export.export(model, tmp_path / "m.tflite", batches, delegate=True)
-    kernels = {each["name"]: each["delegate"] for each in report.as_dict()["layers"]}
-    assert kernels["large"] == native.predict(report.plans[0].layer).kernel
-    assert kernels["small"] is None
-    large, small = (line for line in str(report).splitlines() if "predicted:" in line)
-    assert f"; native delegate: {kernels['large']}, " in large and "delegate" not in small
+    path = tmp_path / "m.tflite"
+    report = export.export(model, path, batches, delegate=True)
+    (layer,) = report.as_dict()["layers"]
+    assert layer["delegate"] == native.predict(report.plans[0].layer).kernel
+    assert f"; native delegate: {layer['delegate']}, " in str(report)
+    report = export.export(model, path, batches, "folded")
+    assert report.as_dict()["layers"][0]["delegate"] is None
+    assert "delegate" not in str(report)

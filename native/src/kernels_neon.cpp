@@ -1,4 +1,5 @@
-// NEON, with and without its dot product of bytes: 8 filters a block, in two registers.
+// NEON: 8 filters a block, in two registers. Without its dot product of bytes; and with it where
+// kernels_neondot.cpp includes this file, since a target is best set for whole files.
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
@@ -7,6 +8,14 @@
 #include <utility>
 
 #include "kernels.h"
+
+#if defined(LCNN_NEON_DOT)
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+#else
+#pragma GCC target("arch=armv8.2-a+dotprod")
+#endif
+#endif
 
 namespace lcnn {
 namespace {
@@ -38,6 +47,7 @@ Bytes load_bytes(const void* from) {
 // 8 x 4 bytes, indices as well as coefficients, as `add` wants them; `spread` gives every lane the
 // same four.
 
+#if defined(LCNN_NEON_DOT)
 struct Dot {
   static Bytes arrange(Bytes x) { return x; }
 
@@ -48,15 +58,10 @@ struct Dot {
     return {x, x};
   }
 
+  // Not the intrinsic, which older headers keep from files that set their target themselves.
   static int32x4_t dot(int32x4_t sum, int8x16_t x, int8x16_t y) {
-#if defined(__ARM_FEATURE_DOTPROD)
-    return vdotq_s32(sum, x, y);
-#else
-    // The target is set here and not by a compiler flag, so that one command builds every file, and
-    // not by a function's attribute, with which compilers do not inline this into templates.
-    asm(".arch armv8.2-a+dotprod\n\tsdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(x), "w"(y));
+    asm("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(x), "w"(y));
     return sum;
-#endif
   }
 
   static void add(int32x4_t& low, int32x4_t& high, Bytes x, Bytes y) {
@@ -64,7 +69,7 @@ struct Dot {
     high = dot(high, x.second, y.second);
   }
 };
-
+#else
 // Terms 0 and 1 of every lane, then terms 2 and 3: products of the two are added in 16 bits. They
 // hold 2 * 128 * 127, but not 2 * 128 * 128: y must not contain -128.
 struct Pairs {
@@ -91,7 +96,13 @@ struct Pairs {
 // For weights of -128, which converters do not write.
 struct Exact {
   static Bytes arrange(Bytes x) { return x; }
-  static Bytes spread(const void* four) { return Dot::spread(four); }
+
+  static Bytes spread(const void* four) {
+    int32_t all;
+    std::memcpy(&all, four, 4);
+    const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(all));
+    return {x, x};
+  }
 
   static int32x4_t dot(int32x4_t sum, int8x16_t x, int8x16_t y) {
     const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(x), vget_low_s8(y)));
@@ -114,6 +125,7 @@ bool has_lowest(const int8_t* weights, size_t groups) {
   }
   return vminvq_s8(lowest) == -128;
 }
+#endif
 
 class Requantiser {
  public:
@@ -211,7 +223,7 @@ void dictionary_tile_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, in
 }
 
 template <typename Product>
-void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
+void dictionary_by(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
                    const Dictionary<int8_t>& d, const Requantise& to) {
   using Tile = decltype(&dictionary_tile_s8<Product, 1, 1>);
   static constexpr Tile kTwo[4] = {
@@ -235,14 +247,18 @@ void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pix
   }
 }
 
-void dictionary_s8_without_dot(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
-                               const Dictionary<int8_t>& d, const Requantise& to) {
+void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
+                   const Dictionary<int8_t>& d, const Requantise& to) {
+#if defined(LCNN_NEON_DOT)
+  dictionary_by<Dot>(x, stride, s, pixels, d, to);
+#else
   const size_t blocks = (d.k + kLanes - 1) / kLanes, quads = (d.m + 3) / 4;
   if (has_lowest(d.values, blocks * quads)) {
-    dictionary_s8<Exact>(x, stride, s, pixels, d, to);
+    dictionary_by<Exact>(x, stride, s, pixels, d, to);
   } else {
-    dictionary_s8<Pairs>(x, stride, s, pixels, d, to);
+    dictionary_by<Pairs>(x, stride, s, pixels, d, to);
   }
+#endif
 }
 
 template <int NB, int PX>
@@ -376,7 +392,7 @@ void lookup_pixels_s8(const uint8_t* const* rows, int step, int pixels, const Lo
 }
 
 template <typename Product>
-void lookup_s8(const uint8_t* const* rows, int step, int pixels, int window,
+void lookup_by(const uint8_t* const* rows, int step, int pixels, int window,
                const Lookups<int8_t>& l, const Requantise& to, int8_t* y, size_t n, int filters) {
   if (window > 32) {
     lookup_pixels_s8<Product, 4>(rows, step, pixels, l, to, y, n, filters);
@@ -387,14 +403,17 @@ void lookup_s8(const uint8_t* const* rows, int step, int pixels, int window,
   }
 }
 
-void lookup_s8_without_dot(const uint8_t* const* rows, int step, int pixels, int window,
-                           const Lookups<int8_t>& l, const Requantise& to, int8_t* y, size_t n,
-                           int filters) {
+void lookup_s8(const uint8_t* const* rows, int step, int pixels, int window,
+               const Lookups<int8_t>& l, const Requantise& to, int8_t* y, size_t n, int filters) {
+#if defined(LCNN_NEON_DOT)
+  lookup_by<Dot>(rows, step, pixels, window, l, to, y, n, filters);
+#else
   if (has_lowest(l.coefficient, l.steps) || has_lowest(l.full_coefficient, l.full_steps)) {
-    lookup_s8<Exact>(rows, step, pixels, window, l, to, y, n, filters);
+    lookup_by<Exact>(rows, step, pixels, window, l, to, y, n, filters);
   } else {
-    lookup_s8<Pairs>(rows, step, pixels, window, l, to, y, n, filters);
+    lookup_by<Pairs>(rows, step, pixels, window, l, to, y, n, filters);
   }
+#endif
 }
 
 // The bytes of four floats for four indices: 4 * index + {0, 1, 2, 3}.
@@ -550,45 +569,40 @@ void transpose_f32(const float* from, size_t stride, float* const* to, int rows,
 
 }  // namespace
 
-// The rates of both are estimates, from counts of instructions, what two vector pipes and two loads
-// a cycle make of them, and usual clocks: no such processor was at hand.
-const Kernels kNeon = {
-    "neon",
-    kLanes,
-    false,
-    {16, 32, 64},
-    {4, 8, 16},
-    kLanes,
-    dictionary_s8_without_dot,
-    dictionary_f32,
-    lookup_s8_without_dot,
-    lookup_f32,
-    planes_f32,
-    transpose_f32,
-    {1e-10, 9e-11, {3.8e-9, 5.3e-9, 7.6e-9}, 5e-10, 0, 0, 2e-6, 3.5e-9},
-    {1.2e-10, 1.3e-10, {3.2e-9, 4.4e-9, 6.4e-9}, 3e-10, 1.5e-10, 5e-10, 2e-6, 1e-9},
-    1,
-    pixel_f32,
-};
-
+// The rates are estimates, from counts of instructions, what two vector pipes and two loads a cycle
+// make of them, and usual clocks: no such processor was at hand.
+#if defined(LCNN_NEON_DOT)
 const Kernels kNeonDot = {
     "neondot",
+#else
+const Kernels kNeon = {
+    "neon",
+#endif
     kLanes,
     false,
     {16, 32, 64},
     {4, 8, 16},
     kLanes,
-    dictionary_s8<Dot>,
+    dictionary_s8,
     dictionary_f32,
-    lookup_s8<Dot>,
+    lookup_s8,
     lookup_f32,
     planes_f32,
     transpose_f32,
+#if defined(LCNN_NEON_DOT)
     {1.4e-11, 1.5e-11, {1e-9, 1.4e-9, 2.2e-9}, 3e-10, 0, 0, 2e-6, 6e-10},
     {5.5e-11, 6e-11, {1e-9, 1.3e-9, 2.2e-9}, 2e-10, 6.5e-11, 3e-10, 2e-6, 4e-10},
+#else
+    {1e-10, 9e-11, {3.8e-9, 5.3e-9, 7.6e-9}, 5e-10, 0, 0, 2e-6, 3.5e-9},
+    {1.2e-10, 1.3e-10, {3.2e-9, 4.4e-9, 6.4e-9}, 3e-10, 1.5e-10, 5e-10, 2e-6, 1e-9},
+#endif
     1,
     pixel_f32,
 };
 
 }  // namespace lcnn
+
+#if defined(LCNN_NEON_DOT) && defined(__clang__)
+#pragma clang attribute pop
+#endif
 #endif

@@ -1,0 +1,32 @@
+package com.example.lcnn
+
+import org.tensorflow.lite.Delegate
+
+/**
+ * The native delegate, in which lookup layers run as one kernel each. The app runs without it; the
+ * README says how to build it in.
+ *
+ * Close it after the interpreter that uses it.
+ *
+ * @throws UnsatisfiedLinkError if it was not built into the app.
+ */
+class LcnnDelegate(threads: Int) : Delegate {
+    private var handle: Long
+
+    init {
+        System.loadLibrary("lcnn_jni")
+        handle = create(threads)
+        require(handle != 0L) { "The delegate takes 1 to 64 threads, not $threads." }
+    }
+
+    override fun getNativeHandle() = handle
+
+    override fun close() {
+        destroy(handle)
+        handle = 0
+    }
+
+    private external fun create(threads: Int): Long
+
+    private external fun destroy(handle: Long)
+}
