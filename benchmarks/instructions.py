@@ -54,8 +54,8 @@ LOOPS = {
         "dictionary": (r"dictionary_tile_f32ILi2ELi(\d+)E", "fmla"),
     },
 }
-# An instruction on 16 bytes or 4 floats, and its multiplications: nothing but these is the least that
-# a dense convolution needs.
+# An instruction on 16 bytes or 4 floats, and its multiplications: nothing but these is the least
+# that a dense convolution needs.
 DENSE = {"s8": ("sdot v{}.4s, v30.16b, v31.16b", 16), "f32": ("fmla v{}.4s, v30.4s, v31.4s", 4)}
 
 

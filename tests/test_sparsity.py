@@ -162,7 +162,7 @@ INITIALIZERS = [
 ]
 
 
-@pytest.mark.parametrize("initializer", INITIALIZERS, ids=str)
+@pytest.mark.parametrize("initializer", INITIALIZERS, ids=lambda x: type(x).__name__)
 @pytest.mark.parametrize("shape", [(3, 3, 64, 96), (200, 150)])
 def test_sigma_is_the_standard_deviation_of_what_is_drawn(initializer, shape):
     keras.utils.set_random_seed(0)
