@@ -40,7 +40,9 @@ std::vector<T> coefficients(const Size& size, std::mt19937* random) {
   for (int position = 0; position < size.channels * kKernel * kKernel; ++position) {
     std::shuffle(rows.begin(), rows.end(), *random);
     std::vector<T> here(rows.size());
-    for (int s = 0; s < size.lookups; ++s) here[static_cast<size_t>(rows[static_cast<size_t>(s)])] = 1;
+    for (int s = 0; s < size.lookups; ++s) {
+      here[static_cast<size_t>(rows[static_cast<size_t>(s)])] = 1;
+    }
     p.insert(p.end(), here.begin(), here.end());
   }
   return p;

@@ -131,7 +131,10 @@ def _convolve(s, p, shape):
         (shape.out_h - 1) * shape.stride_h + (shape.kh - 1) * shape.dilation_h + 1,
         (shape.out_w - 1) * shape.stride_w + (shape.kw - 1) * shape.dilation_w + 1,
     ]
-    pads = [(before, max(r - before - e, 0)) for before, r, e in zip(low, reach, s.shape[1:3])]  # noqa: B905
+    pads = [
+        (before, max(r - before - e, 0))
+        for before, r, e in zip(low, reach, s.shape[1:3], strict=True)
+    ]
     s = np.pad(s, ((0, 0), *pads, (0, 0)))
     y = np.zeros((shape.batch, shape.out_h, shape.out_w, shape.n), s.dtype)
     for r in range(shape.kh):

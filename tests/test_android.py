@@ -283,7 +283,7 @@ def test_repositories_are_the_two_usual_ones():
 
 def test_packages_are_their_directories():
     sources = files(".kt")
-    assert len(sources) == 7
+    assert len(sources) == 8
     namespace = re.search(r'namespace = "(.*)"', (APP / "app/build.gradle.kts").read_text())[1]
     for path in sources:
         package = re.match(r"package (.*)\n", path.read_text(encoding="utf-8"))[1]

@@ -142,13 +142,20 @@ cases = st.builds(
 
 
 @pytest.mark.parametrize("dtype", FORMS, ids=lambda dtype: np.dtype(dtype).name)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(case=cases)
 def test_any_layer(dtype, case):
     layer = MAKE[dtype](case)
     for kernels in AVAILABLE:
         for form in FORMS[dtype]:
             native.check(LIBRARY, case, dtype, kernels, form, layer)
+
+
+@settings(max_examples=20, deadline=None)
+@given(case=cases)
+def test_any_layer_on_any_number_of_threads(case):
+    for kernels, form, dtype in (place.values for place in PLACES):
+        native.check_again(LIBRARY, case, dtype, kernels, form, make(case, dtype))
 
 
 def test_kernels_agree_on_int8_to_the_last_bit():

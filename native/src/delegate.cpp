@@ -20,8 +20,8 @@
 namespace lcnn {
 namespace {
 
-// Tensors between the layers of a node may take this many bytes. A model that needs more is not meant
-// to run: LiteRT lets such tensors share memory, this does not.
+// Tensors between the layers of a node may take this many bytes. LiteRT lets such tensors share
+// memory; this does not, and a model that needs more is broken or hostile.
 constexpr size_t kMostInner = size_t{1} << 30;
 
 // What a call of one of the runtime's own operators costs beside its multiplications, in seconds.

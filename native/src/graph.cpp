@@ -491,7 +491,8 @@ void find(const Graph& graph, std::vector<Match>* matches) {
                       read_convolution(graph, before, &dictionary) && dictionary.kh == 1 &&
                       dictionary.kw == 1 && follows(conv, dictionary);
     // A convolution of its own pays only where most weights are zero.
-    if (!pair && static_cast<int64_t>(conv.weights.nonzero.size()) * 2 > conv.weights.size) continue;
+    const int64_t nonzero = static_cast<int64_t>(conv.weights.nonzero.size());
+    if (!pair && nonzero * 2 > conv.weights.size) continue;
     Match match;
     match.int8 = sizeof(T) == 1;
     match.input = pair ? dictionary.input : conv.input;

@@ -39,7 +39,9 @@ class PlanesLayer : public Layer {
     strip_ = (s.out_h + strips - 1) / strips;
     phase_ = static_cast<size_t>(strip_ + reach_h_) * pitch_;
     plane_ = phase_ * s.stride_h * s.stride_w;
-    size_ = plane_ * s.k + kMostVectors * kernels.vector_f32 + kSlack;
+    // Lookups of the last row reach into the zeros of a row that would follow.
+    size_ = plane_ * s.k + leading_zeros(s.stride_w - 1) + kMostVectors * kernels.vector_f32 +
+            kSlack;
     s_ = Buffer<float>(size_);
     std::fill(s_.data(), s_.data() + size_, 0.0f);
     pack(spec);

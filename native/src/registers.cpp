@@ -149,7 +149,7 @@ class Registers : public Layer {
     const int rows = static_cast<int>(most) > reach
                          ? (static_cast<int>(most) - reach) / shape_.stride_h + 1
                          : 1;
-    const int strips = (shape_.out_h + rows - 1) / std::min(rows, shape_.out_h);
+    const int strips = (shape_.out_h + rows - 1) / rows;
     strip_ = (shape_.out_h + strips - 1) / strips;
     slots_ = (strip_ - 1) * shape_.stride_h + reach;
     s_ = Buffer<S>(row_ * (slots_ + 1));
@@ -168,12 +168,13 @@ class Registers : public Layer {
   }
 
   void run(const void* x, void* y, Pool& pool) override {
+    const size_t image = static_cast<size_t>(shape_.in_h) * shape_.in_w * shape_.m;
+    const T* x_end = static_cast<const T*>(x) + image * shape_.batch;
     pool.run([&](int thread) {
       for (int b = 0; b < shape_.batch; ++b) {
-        const T* in = static_cast<const T*>(x) +
-                      static_cast<size_t>(b) * shape_.in_h * shape_.in_w * shape_.m;
+        const T* in = static_cast<const T*>(x) + image * b;
         T* out = static_cast<T*>(y) + static_cast<size_t>(b) * shape_.out_h * shape_.out_w * shape_.n;
-        run_image(in, out, b + 1 == shape_.batch, thread, pool);
+        run_image(in, x_end, out, b + 1 == shape_.batch, thread, pool);
       }
     });
   }
@@ -181,7 +182,7 @@ class Registers : public Layer {
  private:
   S* slot(int s_row) { return s_.data() + row_ * (s_row % slots_); }
 
-  void run_image(const T* x, T* y, bool last_image, int thread, Pool& pool) {
+  void run_image(const T* x, const T* x_end, T* y, bool last_image, int thread, Pool& pool) {
     int next = 0;  // the first row of S that was not computed yet
     for (int top = 0; top < shape_.out_h; top += strip_) {
       const int bottom = std::min(top + strip_, shape_.out_h);
@@ -189,7 +190,7 @@ class Registers : public Layer {
       const int end = std::min(shape_.h, (bottom - 1) * shape_.stride_h - shape_.pad_top +
                                              (shape_.kh - 1) * shape_.dilation_h + 1);
       if (end > next) {
-        dictionary_stage(x, next, end, last_image, thread, pool);
+        dictionary_stage(x, x_end, next, end, thread, pool);
         next = end;
       }
       pool.barrier();
@@ -199,13 +200,16 @@ class Registers : public Layer {
     }
   }
 
-  void dictionary_stage(const T* x, int first, int end, bool last_image, int thread, Pool& pool) {
+  void dictionary_stage(const T* x, const T* x_end, int first, int end, int thread, Pool& pool) {
     const int pixels = (end - first) * shape_.w;
     const Part part(pixels, thread, pool.threads());
     // Kernels read channels in groups, so the last pixels' may reach beyond the tensor.
-    const bool beyond = last_image && end == shape_.h && shape_.m % terms<T>() != 0 &&
-                        !dictionary_.empty();
-    const int inside = beyond ? pixels - (terms<T>() + shape_.m - 2) / shape_.m : pixels;
+    const int groups = (shape_.m + terms<T>() - 1) / terms<T>();
+    int inside = pixels;
+    while (!dictionary_.empty() && inside > 0 &&
+           x_end - pixel(x, first, inside - 1) < groups * terms<T>()) {
+      --inside;
+    }
     const int last = std::max(part.first, std::min(part.last, inside));
     // Pixels of one row are equally far apart; those of all rows if none is skipped.
     const bool even = shape_.dictionary_stride_h == 1 && shape_.dictionary_stride_w == 1;

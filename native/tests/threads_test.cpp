@@ -64,7 +64,8 @@ Shape shape_of(const Case& c) {
 
 // Coefficients: some lookups for each filter and position.
 template <typename T, typename Value>
-std::vector<T> coefficients_of(const Case& c, size_t size, const Value& value, std::mt19937* random) {
+std::vector<T> coefficients_of(const Case& c, size_t size, const Value& value,
+                               std::mt19937* random) {
   std::vector<T> p(size);
   for (size_t position = 0; position < size; position += static_cast<size_t>(c.k)) {
     for (int s = 0; s < c.lookups; ++s) {
@@ -86,7 +87,7 @@ bool same(const std::vector<T>& a, const std::vector<T>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
 
-// Runs a layer that make(kernels, threads) builds; the result on one thread, empty if there is none.
+// Runs the layers that make(threads) builds; the result, empty if there are no such kernels.
 template <typename T, typename Make>
 std::vector<T> run_all(const std::string& what, const std::vector<T>& x, size_t size,
                        const Make& make) {
@@ -183,6 +184,7 @@ int main() {
     for (const char* form : {"registers", "planes"}) test_f32(c, form);
   }
   test_two_callers();
-  if (failures == 0) std::printf("%zu layers, equal on 1 to %d threads\n", std::size(kCases), kThreads);
-  return failures == 0 ? 0 : 1;
+  if (failures != 0) return 1;
+  std::printf("%zu layers, equal on 1 to %d threads\n", std::size(kCases), kThreads);
+  return 0;
 }
