@@ -27,7 +27,7 @@ flags.DEFINE_boolean("delegate", False, "Time each file with the native delegate
 
 
 def serve(path, threads, delegate, pipe):
-    """Loads a file and answers each request with the seconds of a run, or with what is wrong."""
+    """Loads a file; a request for some runs is answered with the seconds of one, or an error."""
     # Imported here: the peak memory of this process is then that of the one file.
     from tf_lcnn.lite.runtime import Interpreter
 
@@ -41,10 +41,11 @@ def serve(path, threads, delegate, pipe):
         pipe.send(str(error))
         return
     pipe.send(None)
-    while pipe.recv():
+    while count := pipe.recv():
         start = time.perf_counter()
-        interpreter.run()
-        pipe.send(time.perf_counter() - start)
+        for _ in range(count):
+            interpreter.run()
+        pipe.send((time.perf_counter() - start) / count)
     pipe.send(memory("VmHWM") - before)
 
 
@@ -74,7 +75,7 @@ def ask(pipe, path, question=None):
         raise ValueError(f"LiteRT crashed on {path}: is the file whole?") from None
 
 
-def measure(paths, runs, warmup, threads, delegates=False):
+def measure(paths, runs, warmup, threads, delegates=False, batch=1):
     """Runs .tflite files in turn.
 
     Args:
@@ -82,6 +83,7 @@ def measure(paths, runs, warmup, threads, delegates=False):
         runs, warmup: of each file, measured and before.
         threads: for all files, or a list of them.
         delegates: as `runtime.Interpreter` takes it; for all files, or a list of them.
+        batch: how many runs make a turn; they are timed together.
 
     Returns:
         (seconds (runs, files), peak KiB per file).
@@ -105,8 +107,8 @@ def measure(paths, runs, warmup, threads, delegates=False):
         for i in range(-warmup, runs):
             for j, pipe in enumerate(pipes):
                 # Warm-up runs are overwritten.
-                seconds[max(i, 0), j] = ask(pipe, paths[j], True)
-        return seconds, [ask(pipe, path, False) for pipe, path in zip(pipes, paths, strict=True)]
+                seconds[max(i, 0), j] = ask(pipe, paths[j], batch)
+        return seconds, [ask(pipe, path, 0) for pipe, path in zip(pipes, paths, strict=True)]
     finally:
         for process in processes:
             process.kill()

@@ -376,6 +376,7 @@ def grid():
         Case(size=(1, 1), m=20, k=150, n=70, kernel=(1, 1), s="uneven", limits="relu6"),
         Case(size=(9, 13), m=3, k=7, n=5, batch=3),
         Case(size=(3, 37), m=1, k=20, n=24, batch=2),
+        Case(size=(1, 2), m=1, k=9, n=9, batch=3, kernel=(1, 1)),
         Case(size=(7, 7), m=17, k=128, n=24, s=4),
         Case(size=(14, 14), m=33, k=64, n=19, s=4),
         Case(size=(13, 28), m=16, k=32, n=32, s=4),

@@ -256,6 +256,7 @@ class _Site:
             padding=getattr(self.layer, "padding", "valid").upper(),
             dilation=getattr(self.layer, "dilation_rate", (1, 1)),
             activation=keras.activations.linear,
+            input_size=(1, self.dictionary_positions),
             dictionary_positions=self.dictionary_positions,
             positions=self.positions,
             dense=not taps,

@@ -10,6 +10,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "graph.h"
@@ -36,7 +37,7 @@ struct Options {
 
 // A layer that the delegate runs.
 struct Claim {
-  std::vector<int> nodes;
+  std::vector<int> nodes, densify;
   int input, output;
   size_t input_bytes, output_bytes;
   std::unique_ptr<Layer> layer;
@@ -121,6 +122,7 @@ void choose(tflite::Context* context, State* state) {
     const size_t size = match.int8 ? 1 : sizeof(float);
     auto claim = std::make_shared<Claim>();
     claim->nodes = match.nodes;
+    claim->densify = match.densify;
     claim->input = match.input;
     claim->output = match.output;
     claim->input_bytes = size * s.batch * s.in_h * s.in_w * s.m;
@@ -130,10 +132,13 @@ void choose(tflite::Context* context, State* state) {
   }
 }
 
-// Drops the layers whose S is an output of the model, or whose nodes would not run together.
-void drop_visible(tflite::Context* context, State* state) {
-  for (bool dropped = true; dropped && !state->claims.empty();) {
-    dropped = false;
+// Makes sure that the nodes of each layer run together, with what is between them to themselves. LiteRT
+// keeps nodes of a kind in one piece where it can, but a DENSIFY that is not claimed may have to run
+// between the two convolutions: then it is claimed too. What remains in view, an S that is an output
+// of the model, is left to LiteRT.
+void keep_together(tflite::Context* context, State* state) {
+  for (bool changed = true; changed && !state->claims.empty();) {
+    changed = false;
     tflite::DelegateParams* partitions = nullptr;
     int count = 0;
     const std::vector<int> nodes = int_array(nodes_of(state->claims));
@@ -162,9 +167,14 @@ void drop_visible(tflite::Context* context, State* state) {
       }
       return false;
     };
-    const auto kept = std::remove_if(state->claims.begin(), state->claims.end(), visible);
-    dropped = kept != state->claims.end();
-    state->claims.erase(kept, state->claims.end());
+    const auto gone = std::remove_if(
+        state->claims.begin(), state->claims.end(), [&](const std::shared_ptr<Claim>& claim) {
+          if (!visible(claim)) return false;
+          changed = true;
+          claim->nodes.insert(claim->nodes.end(), claim->densify.begin(), claim->densify.end());
+          return std::exchange(claim->densify, {}).empty();
+        });
+    state->claims.erase(gone, state->claims.end());
   }
 }
 
@@ -258,7 +268,7 @@ tflite::Status prepare(tflite::Context* context, tflite::Delegate* delegate) {
   state->claims.clear();
   try {
     choose(context, state);
-    drop_visible(context, state);
+    keep_together(context, state);
   } catch (const std::exception&) {  // of memory that there is not
     context->report_error(context, "lcnn delegate: out of memory.");
     return tflite::kError;

@@ -501,6 +501,11 @@ void find(const Graph& graph, std::vector<Match>* matches) {
     for (const Convolution<T>* part : {&dictionary, &conv}) {
       if (part == &dictionary && !pair) continue;
       match.nodes.push_back(graph.nodes[part->position].index);
+      const int weights = graph.nodes[part->position].node->inputs->data[1];
+      const int producer = graph.producer(weights);
+      if (producer >= 0 && graph.readers(weights) == 1) {
+        match.densify.push_back(graph.nodes[producer].index);
+      }
     }
     if constexpr (sizeof(T) == 1) {
       match.s8 = spec_of(pair ? &dictionary : nullptr, conv);

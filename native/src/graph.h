@@ -11,9 +11,8 @@ namespace lcnn {
 
 // A layer of the graph: some nodes that one kernel replaces.
 struct Match {
-  // The nodes that its kernel replaces. A DENSIFY before them stays where it is: LiteRT runs all of
-  // these once, before the rest, so it would not be in one piece with its convolution.
-  std::vector<int> nodes;
+  std::vector<int> nodes;    // that its kernel replaces
+  std::vector<int> densify;  // DENSIFY nodes whose outputs only these read
   int input = -1, output = -1;  // tensors
   bool int8 = false;
   Spec<int8_t> s8;
