@@ -229,8 +229,12 @@ def network_file(folder, name, net, sizes="fast", lookups=None, way="sparse"):
         model, quantize = built(net, sizes, lookups), FORMATS[name]
         delegate = way == "delegate"
         how = "auto" if delegate else way
-        lowering.write(folder, path.stem, model, how, quantize, delegate)
         plans = plan(model, how, quantize=quantize, delegate=delegate)
+        if delegate and all(each.lowering == "sparse" for each in plans):
+            # Conversion takes minutes, and gigabytes, where P is large.
+            path.write_bytes(network_file(folder, name, net, sizes, lookups)[0].read_bytes())
+        else:
+            lowering.write(folder, path.stem, model, how, quantize, delegate)
         held = sum(each.delegate.bytes for each in plans if each.delegate)
         return {"multiplications": profile(model).multiplications, "held": held}
 
