@@ -75,6 +75,6 @@ def test_no_two_configurations_share_a_run_directory():
     for path in CONFIGS:
         lines = [line for line in path.read_text().splitlines() if line.startswith("--")]
         flags = dict(line.removeprefix("--").split("=", 1) for line in lines if "=" in line)
-        run_dir = flags.get("run_dir", f"runs/{flags['model']}_{flags['dataset']}")
+        run_dir = flags.get("run_dir") or f"runs/{flags['model']}_{flags['dataset']}"
         directories.setdefault(run_dir, []).append(path.name)
     assert all(len(names) == 1 for names in directories.values()), directories
