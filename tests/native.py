@@ -383,6 +383,9 @@ def grid():
         Case(size=(6, 56), m=12, k=16, n=16, s=4),
         Case(size=(3, 300), m=6, k=16, n=9),
         Case(size=(40, 3), m=2, k=65, n=7, s=2),
+        # Several strips of planes.
+        Case(size=(41, 10), m=2, k=512, n=9, s=1),
+        Case(size=(43, 9), m=2, k=600, n=5, s=1, kernel=(5, 2), strides=(2, 1), dilation=(3, 1)),
         Case(size=(4, 5), m=10, k=300, n=11, s=5),
         Case(size=(4, 5), m=530, k=20, n=6),
         Case(size=(3, 3), m=1030, k=9, n=3),

@@ -512,30 +512,28 @@ void transpose_block(const float* from, size_t stride, float* const* to, int fir
   repeat<16>([&](auto i) {
     a[i] = i < rows ? _mm512_maskz_loadu_ps(in, from + i * stride) : _mm512_setzero_ps();
   });
-  for (int i = 0; i < 16; i += 2) {
-    b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
-    b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    for (int j = 0; j < 2; ++j) {
-      const __m512d x = _mm512_castps_pd(b[i + j]), y = _mm512_castps_pd(b[i + j + 2]);
-      a[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
-      a[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
-    }
-  }
-  for (int i = 0; i < 16; i += 8) {
-    for (int j = 0; j < 4; ++j) {
-      b[i + j] = _mm512_shuffle_f32x4(a[i + j], a[i + j + 4], 0x88);
-      b[i + j + 4] = _mm512_shuffle_f32x4(a[i + j], a[i + j + 4], 0xdd);
-    }
-  }
-  for (int j = 0; j < 8; ++j) {
+  repeat<8>([&](auto i) {
+    b[2 * i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+    b[2 * i + 1] = _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+  });
+  repeat<8>([&](auto i) {
+    constexpr int at = i / 2 * 4, j = i % 2;
+    const __m512d x = _mm512_castps_pd(b[at + j]), y = _mm512_castps_pd(b[at + j + 2]);
+    a[at + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
+    a[at + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+  });
+  repeat<8>([&](auto i) {
+    constexpr int at = i / 4 * 8 + i % 4;
+    b[at] = _mm512_shuffle_f32x4(a[at], a[at + 4], 0x88);
+    b[at + 4] = _mm512_shuffle_f32x4(a[at], a[at + 4], 0xdd);
+  });
+  repeat<8>([&](auto j) {
     a[j] = _mm512_shuffle_f32x4(b[j], b[j + 8], 0x88);
     a[j + 8] = _mm512_shuffle_f32x4(b[j], b[j + 8], 0xdd);
-  }
-  for (int i = 0; i < columns && i < 16; ++i) {
-    if (to[i] != nullptr) store(to[i] + first_row, out, a[i]);
-  }
+  });
+  repeat<16>([&](auto i) {
+    if (i < columns && to[i] != nullptr) store(to[i] + first_row, out, a[i]);
+  });
 }
 
 void transpose_f32(const float* from, size_t stride, float* const* to, int rows, int columns) {

@@ -17,7 +17,7 @@
 namespace lcnn {
 namespace {
 
-// A strip of S this large stays in the second-level cache.
+// A strip of S this large stays in the second-level cache; smaller ones gain nothing.
 constexpr size_t kStripBytes = 384 * 1024;
 
 class PlanesLayer : public Layer {
@@ -60,7 +60,11 @@ class PlanesLayer : public Layer {
                      static_cast<size_t>(b) * shape_.out_h * shape_.out_w * shape_.n;
         for (int top = 0; top < shape_.out_h; top += strip_) {
           const int bottom = std::min(top + strip_, shape_.out_h);
-          dictionary_stage(in, top, bottom, thread, pool);
+          if (top > 0) {
+            keep_rows(thread, pool);
+            pool.barrier();
+          }
+          dictionary_stage(in, top, bottom, top > 0 ? reach_h_ : 0, thread, pool);
           pool.barrier();
           lookup_stage(out, top, bottom, thread, pool);
           // The next strip overwrites what other threads may still read.
@@ -98,14 +102,25 @@ class PlanesLayer : public Layer {
     return padding > 0 ? (padding + shape_.stride_w - 1) / shape_.stride_w : 0;
   }
 
-  // S of the strip's rows; rows outside the map are zeros.
-  void dictionary_stage(const float* x, int top, int bottom, int thread, Pool& pool) {
+  // The last rows of the strip before are the first of this one.
+  void keep_rows(int thread, Pool& pool) {
+    const int phases = shape_.stride_h * shape_.stride_w;
+    const Part part(shape_.k * phases, thread, pool.threads());
+    for (int i = part.first; i < part.last; ++i) {
+      float* rows = s_.data() + i * phase_;
+      std::memmove(rows, rows + static_cast<size_t>(strip_) * pitch_,
+                   static_cast<size_t>(reach_h_) * pitch_ * sizeof(float));
+    }
+  }
+
+  // S of the strip's rows from `first` on; rows outside the map are zeros.
+  void dictionary_stage(const float* x, int top, int bottom, int first, int thread, Pool& pool) {
     const Shape& s = shape_;
-    const int sub_rows = bottom - top + reach_h_;
+    const int sub_rows = bottom - top + reach_h_ - first;
     const Part part(sub_rows * s.stride_h, thread, pool.threads());
     std::vector<float> tile(static_cast<size_t>(kTile) * (s.k + kSlack));
     for (int item = part.first; item < part.last; ++item) {
-      const int sub_row = item / s.stride_h, phase_h = item % s.stride_h;
+      const int sub_row = first + item / s.stride_h, phase_h = item % s.stride_h;
       const int row = (top + sub_row) * s.stride_h + phase_h - s.pad_top;
       for (int phase_w = 0; phase_w < s.stride_w; ++phase_w) {
         float* to = s_.data() + (static_cast<size_t>(phase_h) * s.stride_w + phase_w) * phase_ +
