@@ -7,7 +7,7 @@ namespace {
 
 // A layer takes tens of microseconds, and the next one follows: waking a sleeping thread would
 // cost as much. After this many looks the thread sleeps, or leaves the core to others.
-constexpr int kSpins = 20000;
+constexpr int kSpins = 8000;
 
 void pause_briefly() {
 #if defined(__x86_64__)
