@@ -569,8 +569,8 @@ void transpose_f32(const float* from, size_t stride, float* const* to, int rows,
 
 }  // namespace
 
-// The rates are estimates, from counts of instructions, what two vector pipes and two loads a cycle
-// make of them, and usual clocks: no such processor was at hand.
+// The rates are estimates: with the dot product, llvm-mca's cycles of the inner loops on a
+// Cortex-A76 (benchmarks/instructions.py) at 2.4 GHz; without it, from counts of instructions.
 #if defined(LCNN_NEON_DOT)
 const Kernels kNeonDot = {
     "neondot",
@@ -590,8 +590,8 @@ const Kernels kNeon = {
     planes_f32,
     transpose_f32,
 #if defined(LCNN_NEON_DOT)
-    {1.4e-11, 1.5e-11, {1e-9, 1.4e-9, 2.2e-9}, 3e-10, 0, 0, 2e-6, 6e-10},
-    {5.5e-11, 6e-11, {1e-9, 1.3e-9, 2.2e-9}, 2e-10, 6.5e-11, 3e-10, 2e-6, 4e-10},
+    {1.3e-11, 1.6e-11, {8.4e-10, 9.7e-10, 2e-9}, 3e-10, 0, 0, 2e-6, 6e-10},
+    {5.2e-11, 5.3e-11, {1.2e-9, 1.2e-9, 2.4e-9}, 2e-10, 7.9e-11, 3e-10, 2e-6, 4e-10},
 #else
     {1e-10, 9e-11, {3.8e-9, 5.3e-9, 7.6e-9}, 5e-10, 0, 0, 2e-6, 3.5e-9},
     {1.2e-10, 1.3e-10, {3.2e-9, 4.4e-9, 6.4e-9}, 3e-10, 1.5e-10, 5e-10, 2e-6, 1e-9},
