@@ -43,6 +43,7 @@ constexpr Case kCases[] = {
     {"wide dictionary", 1, 7, 32, 130, 64, 3, 1, 1, 6, true},
     {"one pixel, one channel", 3, 1, 1, 5, 3, 1, 1, 1, 1, true},
     {"no dictionary", 2, 10, 24, 24, 33, 3, 1, 1, 2, false},
+    {"several strips", 1, 24, 4, 512, 16, 3, 1, 1, 1, true},
     {"fewer rows than threads", 1, 2, 16, 16, 8, 3, 1, 1, 4, true},
 };
 
