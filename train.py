@@ -20,6 +20,7 @@ from absl import logging as absl_logging
 
 from tf_lcnn import (
     callbacks,
+    convert,
     data,
     distill,
     finetune,
@@ -63,6 +64,7 @@ flags.DEFINE_string("init_from", None, "Code this trained model: a .keras file o
 flags.DEFINE_string("plan", None, "JSON with k and s of every layer.")
 flags.DEFINE_float("budget", None, "For the whole LCNN: makes a plan and keeps it in the run.")
 flags.DEFINE_enum("budget_unit", planner.UNITS[0], planner.UNITS, "Unit of --budget.")
+flags.DEFINE_enum("init", "trained", convert.INITS, "Whether --init_from's weights are coded.")
 define_count("calibration_images", 500, "Training images that the weights are coded on.")
 flags.DEFINE_string("coding_cache", None, "Folder of coded layers, to go on from if interrupted.")
 flags.DEFINE_boolean("reestimate_bn", True, "Re-estimate batch normalisation after coding.")
@@ -169,19 +171,25 @@ def calibration(images):
 
 
 def coded_model(parent, plan, images):
-    """The LCNN of the parent, by sparse coding of its weights."""
-    scale = 0.001 if FLAGS.threshold_scale is None else FLAGS.threshold_scale
+    """The LCNN of the parent, by sparse coding of its weights; from random ones for --init."""
+    loose = finetune.loosened(plan, FLAGS.loose_lookups, FLAGS.loose_rows)
+    threshold = {
+        "threshold_scale": 0.001 if FLAGS.threshold_scale is None else FLAGS.threshold_scale,
+        "threshold_gradient": FLAGS.threshold_gradient,
+    }
+    if FLAGS.init == "random":
+        model = lookupify(keras.models.clone_model(parent), plan=loose, **threshold)
+        return distill.with_hints(model, FLAGS.hint_layers)
     errors = []
     model = lookupify(
         parent,
-        plan=finetune.loosened(plan, FLAGS.loose_lookups, FLAGS.loose_rows),
+        plan=loose,
         init="trained",
         images=calibration(images),
         seed=FLAGS.seed,
         cache=FLAGS.coding_cache,
         report=errors.append,
-        threshold_scale=scale,
-        threshold_gradient=FLAGS.threshold_gradient,
+        **threshold,
     )
     print(f"{trained.table(errors)}\n")
     batches = images.evaluation("validation", FLAGS.batch_size)
@@ -222,7 +230,8 @@ def make_callbacks(model, run_dir, plan=None):
     if plan is not None:
         loose = max(FLAGS.loose_lookups, FLAGS.loose_rows) > 1
         # With the masked gradient a lookup that is not there never comes: no need to look.
-        if loose or FLAGS.threshold_gradient != "masked" or FLAGS.threshold_scale == 0:
+        fixed = FLAGS.threshold_gradient == "masked" and FLAGS.threshold_scale != 0
+        if loose or not fixed or FLAGS.init == "random":
             reach = FLAGS.tighten_epochs or max(1, FLAGS.epochs // 2)
             factors = (FLAGS.loose_lookups, FLAGS.loose_rows)
             made.append(finetune.Tighten(plan.sizes, *factors, reach))
@@ -260,6 +269,9 @@ def main(arguments):
     parent, plan = load_parent()
     name = FLAGS.model if parent is None else f"{parent.name}_coded"
     run_dir = pathlib.Path(FLAGS.run_dir or f"runs/{name}_{FLAGS.dataset}")
+    if not (FLAGS.test_only or FLAGS.resume or FLAGS.overwrite):
+        # Before minutes go into planning and coding.
+        training.refuse_earlier_run(run_dir)
 
     images = load_data(parent)
     if parent is not None:

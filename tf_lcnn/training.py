@@ -214,6 +214,15 @@ def write_flags(run_dir, used):
     files.write(pathlib.Path(run_dir) / USED_FLAGS, "\n".join(lines) + "\n")
 
 
+def refuse_earlier_run(run_dir):
+    """Raises FileExistsError where the directory of a run holds files."""
+    if run_dir.exists() and any(run_dir.iterdir()):
+        raise FileExistsError(
+            f"{run_dir} holds an earlier run: --overwrite replaces it, --resume goes on "
+            "with it, --run_dir takes another place."
+        )
+
+
 def prepare_run_dir(run_dir, overwrite=False):
     """Makes the directory of a run, or clears what an earlier run left there.
 
@@ -223,14 +232,11 @@ def prepare_run_dir(run_dir, overwrite=False):
         FileExistsError: there are files, and overwrite was not asked for.
     """
     run_dir = pathlib.Path(run_dir)
-    if run_dir.exists() and any(run_dir.iterdir()):
-        if not overwrite:
-            raise FileExistsError(
-                f"{run_dir} holds an earlier run: --overwrite replaces it, --resume goes on "
-                "with it, --run_dir takes another place."
-            )
+    if overwrite:
         for name in RUN_FILES:
             (run_dir / name).unlink(missing_ok=True)
+    else:
+        refuse_earlier_run(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
 
 
