@@ -38,6 +38,7 @@ FLAGS = flags.FLAGS
 
 PARTS = ("layers", "pruned", "networks", "threads")
 flags.DEFINE_multi_enum("only", None, PARTS, "The parts to run; default: all.")
+flags.DEFINE_string("kernels", None, "The delegate's kernels, e.g. avx2; default: the fastest.")
 flags.DEFINE_string("folder", None, "Keeps the networks' files for other runs; default: none.")
 
 # Runs in a turn: a single one of a layer is too short to be timed, and a network finds its weights
@@ -133,10 +134,14 @@ def lookup_layer(channels, size, k, lookups):
     return model
 
 
+def options(**others):
+    """Of the delegate."""
+    return {**others, **({"kernels": FLAGS.kernels} if FLAGS.kernels else {})}
+
+
 def interpreter(content, delegate=False):
-    return Interpreter(
-        content=content, threads=FLAGS.threads, delegate={"force": 1} if delegate else False
-    )
+    how = options(force=1) if delegate else False
+    return Interpreter(content=content, threads=FLAGS.threads, delegate=how)
 
 
 def time_layers(peak):
@@ -254,7 +259,7 @@ def time_network(net, folder, peak):
             file = network_file(folder, name, lcnn, net.sizes, net.lookups, way)
             made[f"{way} {name}"] = name, delegate, file
     paths = [path for *_, (path, _) in made.values()]
-    delegates = [delegate for _, delegate, _ in made.values()]
+    delegates = [options() if delegate else False for _, delegate, _ in made.values()]
     runs, peaks = benchmark.measure(
         paths, FLAGS.runs, FLAGS.warmup, FLAGS.threads, delegates, NETWORK_BATCH
     )
@@ -302,7 +307,7 @@ def time_threads(folder):
         titles += [f"dense {name}", f"delegate {name}", f"delegate {name}, LiteRT at 1"]
         paths += [dense, dense, kept, kept, kept]
         threads += [1, 2, 1, 2, 1]
-        delegates += [False, False, True, True, {"threads": 2}]
+        delegates += [False, False, options(), options(), options(threads=2)]
     seconds, _ = benchmark.measure(
         paths, FLAGS.runs, FLAGS.warmup, threads, delegates, THREADS_BATCH
     )

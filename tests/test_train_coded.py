@@ -3,6 +3,7 @@
 import json
 
 import keras
+import numpy as np
 import pytest
 from absl.testing import flagsaver
 from test_train import complaint, contents, log_rows, succeed
@@ -84,6 +85,19 @@ def test_an_interrupted_coded_run_goes_on(run, parent):
     assert sizes(run_dir) == SIZES
 
 
+def test_the_same_sizes_from_random_weights(parent, tmp_path):
+    random = ("--init=random", "--loose_lookups=2", "--epochs=2", "--noexport", "--nodrop_rows")
+    output = succeed(*flags(parent, tmp_path / "run", *random))
+    assert "weight error" not in output and "Validation, coded" not in output
+    assert sizes(tmp_path / "run") == SIZES
+    dense, made = (
+        keras.models.load_model(path).get_layer("conv1").kernel.numpy()
+        for path in (parent[0], tmp_path / "run" / "model.keras")
+    )
+    # Not the parent's, after two epochs either.
+    assert np.corrcoef(dense.ravel(), made.ravel())[0, 1] < 0.5
+
+
 def test_every_part_can_be_switched_off(parent, tmp_path):
     off = ("--distill=0", "--noreestimate_bn", "--norevive_rows", "--nodrop_rows", "--epochs=1")
     output = succeed(*flags(parent, tmp_path / "run", *off))
@@ -92,7 +106,7 @@ def test_every_part_can_be_switched_off(parent, tmp_path):
     assert sizes(tmp_path / "run") == SIZES
 
 
-def test_what_does_not_go_together_is_one_line(run, tmp_path):
+def test_what_does_not_go_together_is_one_line(run, parent, tmp_path):
     run_dir = run[0]
     before = contents(run_dir)
     keras.utils.set_random_seed(0)
@@ -100,6 +114,9 @@ def test_what_does_not_go_together_is_one_line(run, tmp_path):
     models.build("resnet20", (8, 8, 1), 7).save(other)
     line = complaint(f"--init_from={other}", "--budget=1e9", f"--run_dir={run_dir}", "--overwrite")
     assert "7 classes" in line
+    # Said before any planning, which this budget would not survive.
+    line = complaint(f"--init_from={parent[0]}", "--budget=1", f"--run_dir={run_dir}")
+    assert "holds an earlier run" in line
     assert contents(run_dir) == before
 
 
