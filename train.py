@@ -64,6 +64,8 @@ flags.DEFINE_string("init_from", None, "Code this trained model: a .keras file o
 flags.DEFINE_string("plan", None, "JSON with k and s of every layer.")
 flags.DEFINE_float("budget", None, "For the whole LCNN: makes a plan and keeps it in the run.")
 flags.DEFINE_enum("budget_unit", planner.UNITS[0], planner.UNITS, "Unit of --budget.")
+flags.DEFINE_boolean("budget_delegate", False, "Milliseconds are with the native delegate.")
+flags.DEFINE_enum("budget_quantize", "none", ["none", "int8"], "Milliseconds are in this format.")
 flags.DEFINE_enum("init", "trained", convert.INITS, "Whether --init_from's weights are coded.")
 define_count("calibration_images", 500, "Training images that the weights are coded on.")
 flags.DEFINE_string("coding_cache", None, "Folder of coded layers, to go on from if interrupted.")
@@ -160,7 +162,9 @@ def load_parent():
 
 
 def make_plan(parent, images):
-    plan = planner.plan(parent, FLAGS.budget, FLAGS.budget_unit, calibration(images))
+    quantize = None if FLAGS.budget_quantize == "none" else FLAGS.budget_quantize
+    timed = {"quantize": quantize, "delegate": FLAGS.budget_delegate}
+    plan = planner.plan(parent, FLAGS.budget, FLAGS.budget_unit, calibration(images), **timed)
     print(f"{plan}\n")
     return plan
 

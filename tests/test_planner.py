@@ -1,5 +1,6 @@
 """Plans: within budget, never dearer than dense, the least error a brute force finds, and files."""
 
+import functools
 import itertools
 import json
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from helpers import chain, numpy, random, settle
 
-from tf_lcnn import lookupify, planner, profile
+from tf_lcnn import lookupify, planner, profile, sites
 from tf_lcnn.layers import lookup_layers
-from tf_lcnn.lite import cost_model
+from tf_lcnn.lite import cost_model, native
+from tf_lcnn.lite.plan import plan as plan_export
 
 IMAGES = random((30, 8, 8, 3), 7)
 
@@ -78,6 +80,33 @@ def test_milliseconds_are_those_of_the_cost_model(parent):
     expected = np.dot([positions * taps * m * n, positions * n, taps * m * n, 1], rates)
     found = {each.name: each for each in dense.layers}
     assert found["conv"].cost == pytest.approx(1e3 * expected)
+
+
+@pytest.mark.skipif(not native.available(), reason="no native library")
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_milliseconds_with_the_delegate_are_those_that_it_predicts(quantize, monkeypatch):
+    """The lookup layer of a plan costs what its exporter's report says of the same layer."""
+    monkeypatch.setattr(planner, "SIZES", (8, 16, 32))
+    monkeypatch.setattr(planner, "LOOKUPS", (2, 4))
+    keras.utils.set_random_seed(0)
+    wide = chain((28, 28, 64), keras.layers.Conv2D(64, 3, padding="same", name="conv"))
+    images = random((4, 28, 28, 64), 3)
+    ms = {}
+    for delegate in (False, True):
+        (site,) = sites.find(wide)
+        seconds = functools.partial(sites.seconds, cost_model.DEFAULT, quantize, delegate)
+        ms[delegate] = sites.price("milliseconds", seconds, site, 16, 4)
+    assert ms[True] < ms[False]
+    # The same budget buys more with it.
+    how = {"images": images, "quantize": quantize}
+    without, with_it = (
+        planner.plan(wide, 0.9 * ms[False], "milliseconds", delegate=delegate, **how)
+        for delegate in (False, True)
+    )
+    assert with_it.layers[0].error < without.layers[0].error
+    lcnn = lookupify(wide, plan=with_it, init="trained", images=images)
+    (exported,) = plan_export(lcnn, quantize=quantize, delegate=True)
+    assert 1e3 * exported.delegate.seconds == pytest.approx(with_it.cost, rel=0.2)
 
 
 def test_a_large_budget_keeps_everything_dense(parent):
@@ -173,6 +202,11 @@ def test_a_plan_with_layers_missing_is_refused(made, parent):
 def test_a_budget_that_cannot_be_kept_is_refused(parent, budget, unit, message):
     with pytest.raises(ValueError, match=message):
         planner.plan(parent, budget, unit, images=IMAGES)
+
+
+def test_only_milliseconds_know_of_the_delegate(parent):
+    with pytest.raises(ValueError, match="are for milliseconds, not for bytes"):
+        planner.plan(parent, 1e9, "bytes", images=IMAGES, delegate=True)
 
 
 @pytest.mark.parametrize("images", [None, IMAGES[:0], IMAGES[:, 1:]])

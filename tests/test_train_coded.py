@@ -9,7 +9,7 @@ from absl.testing import flagsaver
 from test_train import complaint, contents, log_rows, succeed
 
 import train
-from tf_lcnn import models, planner
+from tf_lcnn import models, planner, sites
 
 SIZES = {"stage1_block1_conv1": (8, 3), "stage3_block1_conv2": (16, 4)}
 
@@ -22,7 +22,7 @@ def parent(tmp_path_factory):
     model = models.build("resnet20", (8, 8, 1), 10)
     model.save(folder / "dense.keras")
     layers = []
-    for name, kernel in planner._kernels(model).items():
+    for name, kernel in sites.kernels(model).items():
         k, s = SIZES.get(name, (None, None))
         layers.append(planner.Choice(name, kernel, k, s, 1.0, 2.0, 0.0))
     planner.Plan("resnet20", "multiplications", 1.0, 0.0, tuple(layers)).save(folder / "plan.json")

@@ -11,6 +11,7 @@ hulls of error over cost then spends the budget where it buys most.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -18,11 +19,8 @@ import pathlib
 import keras
 import numpy as np
 
-from tf_lcnn import files, patches, trained
-from tf_lcnn.convert import decisions
-from tf_lcnn.layers import sublayers
-from tf_lcnn.lite import cost_model, lowering
-from tf_lcnn.profile import profile, sparse_bytes, trace
+from tf_lcnn import files, patches, sites, trained
+from tf_lcnn.lite import cost_model
 
 UNITS = ("multiplications", "bytes", "milliseconds")
 
@@ -93,7 +91,7 @@ class Plan:
         Raises:
             ValueError: the plan is for a model with other layers.
         """
-        kernels = _kernels(model)
+        kernels = sites.kernels(model)
         for each in self.layers:
             found = kernels.get(each.name)
             if found != each.kernel:
@@ -169,7 +167,17 @@ def load(path):
     return read
 
 
-def plan(model, budget, unit="multiplications", images=None, costs=cost_model.DEFAULT, seed=0):
+def plan(
+    model,
+    budget,
+    unit="multiplications",
+    images=None,
+    costs=cost_model.DEFAULT,
+    seed=0,
+    *,
+    quantize=None,
+    delegate=False,
+):
     """Chooses k and s, or dense, for each layer of a trained model.
 
     Args:
@@ -180,20 +188,28 @@ def plan(model, budget, unit="multiplications", images=None, costs=cost_model.DE
         images: (count, ...) real inputs as the model takes them, a few hundred.
         costs: for milliseconds, the `lite.cost_model.CostModel` of the machine.
         seed: of the coding.
+        quantize: for milliseconds, the number format: None for float32, or "int8".
+        delegate: for milliseconds, whether LiteRT will run the file with the native delegate,
+            which likes k of 16 to 128 and s of 4 and 8.
 
     Returns:
         Plan. No lookup layer in it is dearer than its dense one.
 
     Raises:
         ValueError: an unknown unit, no images or images that do not fit, two layers of one
-            name, or a budget that no choice of sizes keeps.
+            name, a budget that no choice of sizes keeps, or a delegate that was not built.
     """
     if unit not in UNITS:
         raise ValueError(f"Unknown unit {unit!r}: {', '.join(UNITS)}.")
-    sites = _sites(model)
-    dense = {site.name: site.cost(None, None, unit, costs) for site in sites}
-    other = _other_cost(model, sites, unit)
-    options = _priced(sites, dense, unit, costs)
+    if unit != "milliseconds" and (quantize or delegate):
+        raise ValueError(f"quantize and delegate are for milliseconds, not for {unit}.")
+    found = sites.find(model)
+    price = functools.partial(
+        sites.price, unit, functools.partial(sites.seconds, costs, quantize, delegate)
+    )
+    dense = {site.name: price(site, None, None) for site in found}
+    other = sites.other_cost(model, found, unit)
+    options = _priced(found, dense, price)
     least = other + sum(min(cost for _, _, cost in rows) for rows in options.values())
     if budget < least:
         raise ValueError(
@@ -203,111 +219,23 @@ def plan(model, budget, unit="multiplications", images=None, costs=cost_model.DE
     errors = sensitivity(
         model, {n: [r[:2] for r in rows] for n, rows in options.items()}, images, seed
     )
-    found = {
+    offers = {
         name: [(cost, errors[name][k, s], k, s) for k, s, cost in rows]
         for name, rows in options.items()
     }
-    chosen = _spend(found, budget - other)
+    chosen = _spend(offers, budget - other)
     layers = tuple(
         Choice(site.name, site.kernel, k, s, cost, dense[site.name], error)
-        for site in sites
+        for site in found
         for cost, error, k, s in (chosen[site.name],)
     )
     return Plan(model.name, unit, budget, other, layers)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Site:
-    """A layer that can have lookups: where it runs, and how large."""
-
-    layer: keras.Layer
-    name: str
-    kernel: tuple
-    dictionary_positions: int
-    positions: int
-
-    def cost(self, k, s, unit, costs):
-        """In this unit, dense if k is None."""
-        *taps, m, n = self.kernel
-        area = math.prod(taps)
-        if unit == "multiplications":
-            if k is None:
-                return self.positions * area * m * n
-            return self.dictionary_positions * m * k + self.positions * area * n * s
-        if unit == "bytes":
-            if k is None:
-                return 4 * (area * m * n + n)
-            return 4 * (m * k + n) + sparse_bytes((*taps, k, n), area * n * s)
-        constants = self._constants(k or 1, s or 1)
-        ways = [x for x in lowering.LOWERINGS if x != "folded"] if k else ["folded"]
-        return 1e3 * min(costs.seconds(constants, way) for way in ways)
-
-    def _constants(self, k, s):
-        """What the cost model asks for: sizes, and s lookups everywhere."""
-        *taps, m, n = self.kernel
-        coefficients = np.zeros((*(taps or (1, 1)), k, n), np.float32)
-        coefficients[:, :, :s] = 1
-        return lowering.Constants(
-            name=self.name,
-            dictionary=np.ones((m, k), np.float32),
-            coefficients=coefficients,
-            bias=np.zeros(n, np.float32),
-            strides=getattr(self.layer, "strides", (1, 1)),
-            padding=getattr(self.layer, "padding", "valid").upper(),
-            dilation=getattr(self.layer, "dilation_rate", (1, 1)),
-            activation=keras.activations.linear,
-            input_size=(1, self.dictionary_positions),
-            dictionary_positions=self.dictionary_positions,
-            positions=self.positions,
-            dense=not taps,
-            rows_dropped=0,
-        )
-
-
-def _candidates(model):
-    """The layers of a model that have a lookup form, by name."""
-    names = [d.name for d in decisions(model, 1) if d.dictionary_size]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"A plan goes by names, and {model.name} has several layers {twice[0]}.")
-    by_name = {layer.name: layer for layer in sublayers(model)}
-    return {name: by_name[name] for name in names}
-
-
-def _kernels(model):
-    return {name: tuple(x.kernel.shape) for name, x in _candidates(model).items()}
-
-
-def _sites(model):
-    found, calls = [], trace(model)
-    for name, layer in _candidates(model).items():
-        dictionary_positions = positions = 0
-        for call in (call for call in calls if call.layer is layer):
-            first = getattr(layer, "data_format", "channels_last") == "channels_first"
-            inner = slice(1, None) if first else slice(None, -1)
-            out = math.prod(call.output_shape[inner])
-            positions += out
-            wide = math.prod(getattr(layer, "kernel_size", (1,))) > 1
-            dictionary_positions += math.prod(call.unpadded_shape[inner]) if wide else out
-        if positions:
-            kernel = tuple(layer.kernel.shape)
-            found.append(_Site(layer, name, kernel, dictionary_positions, positions))
-    return found
-
-
-def _other_cost(model, sites, unit):
-    """What the layers without a lookup form cost. Milliseconds are not known of these."""
-    names = {site.name for site in sites}
-    rest = [x for x in profile(model).layers if x.name not in names]
-    if unit == "milliseconds":
-        return 0.0
-    return sum((x.multiplications or 0) if unit == "multiplications" else x.bytes for x in rest)
-
-
-def _priced(sites, dense, unit, costs):
+def _priced(found, dense, price):
     """name -> [(k, s, cost)]: what is cheaper than dense, and dense."""
     options = {}
-    for site in sites:
+    for site in found:
         *taps, _, n = site.kernel
         rows = [(None, None, dense[site.name])]
         for k in SIZES:
@@ -315,7 +243,7 @@ def _priced(sites, dense, unit, costs):
                 continue
             for s in LOOKUPS:
                 if s <= k:
-                    rows.append((k, s, site.cost(k, s, unit, costs)))
+                    rows.append((k, s, price(site, k, s)))
         options[site.name] = [row for row in rows if row[0] is None or row[2] < rows[0][2]]
     return options
 
@@ -335,7 +263,7 @@ def sensitivity(model, sizes, images, seed=0):
     """
     images = trained.checked_images(model, images)
     counts = patches.call_counts(model)
-    layers = _candidates(model)
+    layers = sites.candidates(model)
     clean = _outputs(model, images)
     power = float(((clean - clean.mean(axis=0)) ** 2).sum())
     table = {}
