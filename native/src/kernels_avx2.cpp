@@ -15,22 +15,12 @@
 #endif
 #include <immintrin.h>
 
+#include "tiles.h"
+
 namespace lcnn {
 namespace {
 
 constexpr int kLanes = 8;
-
-// Calls f with each constant below N: arrays of registers stay in registers only if every index
-// into them is a constant.
-template <int... I, typename F>
-[[gnu::always_inline]] inline void repeat_each(std::integer_sequence<int, I...>, const F& f) {
-  (f(std::integral_constant<int, I>()), ...);
-}
-
-template <int N, typename F>
-[[gnu::always_inline]] inline void repeat(const F& f) {
-  repeat_each(std::make_integer_sequence<int, N>(), f);
-}
 
 // Keeps the order of additions: compilers would rather add products first, and then need more
 // registers than there are.
@@ -110,17 +100,6 @@ class Activation {
  private:
   __m256 lowest_, highest_;
 };
-
-// Calls tile(first pixel, pixels) for runs of at most `most` pixels, as equal as can be.
-template <typename Tile>
-void in_tiles(int pixels, int most, const Tile& tile) {
-  for (int p = 0; p < pixels;) {
-    const int left = pixels - p, tiles = (left + most - 1) / most;
-    const int run = (left + tiles - 1) / tiles;
-    tile(p, run);
-    p += run;
-  }
-}
 
 // Pixels that a tile of the dictionary stage takes, and groups of 4 channels that it widens.
 constexpr int kDictionaryPixels = 12;

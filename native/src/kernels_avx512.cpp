@@ -20,22 +20,12 @@
 #endif
 #include <immintrin.h>
 
+#include "tiles.h"
+
 namespace lcnn {
 namespace {
 
 constexpr int kLanes = 16;
-
-// Calls f with each constant below N. Arrays of registers stay registers only if every index is a
-// constant, which loops leave to the optimiser's mood.
-template <int... I, typename F>
-[[gnu::always_inline]] inline void repeat_each(std::integer_sequence<int, I...>, const F& f) {
-  (f(std::integral_constant<int, I>()), ...);
-}
-
-template <int N, typename F>
-[[gnu::always_inline]] inline void repeat(const F& f) {
-  repeat_each(std::make_integer_sequence<int, N>(), f);
-}
 
 __mmask16 lanes_mask(int lanes) {
   return lanes >= kLanes ? __mmask16(0xffff) : __mmask16((1u << lanes) - 1);
@@ -201,17 +191,6 @@ void dictionary_tile_f32(Pixels<float> x, float* const* s, int m, const float* v
       store(s[p] + first, mask, _mm512_min_ps(_mm512_max_ps(sum[p][b], lowest), highest));
     });
   });
-}
-
-// Calls tile(first pixel, pixels) for runs of at most `most` pixels, as equal as can be.
-template <typename Tile>
-void in_tiles(int pixels, int most, const Tile& tile) {
-  for (int p = 0; p < pixels;) {
-    const int left = pixels - p, tiles = (left + most - 1) / most;
-    const int run = (left + tiles - 1) / tiles;
-    tile(p, run);
-    p += run;
-  }
 }
 
 // Pixels per tile of a dictionary stage with NB blocks of rows: what 32 registers hold.
