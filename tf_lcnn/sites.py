@@ -14,7 +14,13 @@ from tf_lcnn.profile import profile, sparse_bytes, trace
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """A layer that can have lookups: how large it is, and its runs in one pass."""
+    """A layer that can have lookups.
+
+    Attributes:
+        layer, name: of the dense model.
+        kernel: shape of its kernel.
+        runs: a Run for each time that it runs in one pass.
+    """
 
     layer: keras.Layer
     name: str
@@ -51,7 +57,12 @@ class Site:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A call of a layer: height and width of its input, positions of S and of the output."""
+    """One run of a layer on one image.
+
+    Attributes:
+        input_size: (height, width) of the input; a dense layer's is one row.
+        dictionary_positions, positions: of S and of the output, unpadded.
+    """
 
     input_size: tuple
     dictionary_positions: int
@@ -59,7 +70,12 @@ class Run:
 
 
 def price(unit, seconds, site, k, s):
-    """What a layer costs, dense if k is None; `seconds` gives those of a call, by its sizes."""
+    """What a Site costs with k and s, dense if k is None.
+
+    Args:
+        unit: one of `planner.UNITS`.
+        seconds: for milliseconds, a function of (site, run, k, s).
+    """
     *taps, m, n = site.kernel
     area = math.prod(taps)
     if unit == "multiplications":
@@ -76,6 +92,7 @@ def price(unit, seconds, site, k, s):
 
 
 def seconds(costs, quantize, delegate, site, run, k, s):
+    """Predicted seconds of a Run with k and s, by the fastest way to leave; see `planner.plan`."""
     if k is None:
         return costs.seconds(site.constants(run, 1, 1), "folded", quantize)
     layer = site.constants(run, k, s)
@@ -85,7 +102,7 @@ def seconds(costs, quantize, delegate, site, run, k, s):
 
 
 def candidates(model):
-    """The layers of a model that have a lookup form, by name."""
+    """name -> layer, of those that have a lookup form; ValueError if two have one name."""
     names = [d.name for d in decisions(model, 1) if d.dictionary_size]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -95,10 +112,12 @@ def candidates(model):
 
 
 def kernels(model):
+    """name -> shape of the kernel, of the layers that have a lookup form."""
     return {name: tuple(x.kernel.shape) for name, x in candidates(model).items()}
 
 
 def find(model):
+    """The Sites of a model that run on the way to its outputs."""
     found, calls = [], trace(model)
     for name, layer in candidates(model).items():
         first = getattr(layer, "data_format", "channels_last") == "channels_first"
