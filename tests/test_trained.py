@@ -1,5 +1,7 @@
 """An LCNN from trained weights: `lookupify(init="trained")`, its cache, batch normalisation."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -98,6 +100,30 @@ def test_fewer_patches_are_of_the_same_places_in_twins(parent):
     )
     assert first.shape == (200, 72)
     np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX's arrays are not tracked")
+def test_a_pass_that_ends_early_leaves_no_activations_behind(parent):
+    """They would wait for a full garbage collection, and fill the memory before."""
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(list(patches.sample(parent, parent.get_layer("dense"), IMAGES, 1))) == 1
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert not [each for each in gc.garbage if keras.ops.is_tensor(each)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert keras.config.is_traceback_filtering_enabled()
+
+
+def test_large_images_come_in_smaller_parts():
+    small, large = np.zeros((120, 32, 32, 3)), np.zeros((40, 224, 224, 3))
+    assert [len(each) for each in patches.batches(small)] == [50, 50, 20]
+    assert [len(each) for each in patches.batches(large)] == [16, 16, 8]
+    assert [len(each) for each in patches.batches(np.zeros((2, 3000, 3000, 3)))] == [1, 1]
 
 
 def test_the_errors_are_those_of_the_layers(parent):

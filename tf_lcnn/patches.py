@@ -9,8 +9,9 @@ import numpy as np
 
 from tf_lcnn.profile import trace
 
-# Images per forward pass.
-BATCH = 50
+# Numbers that a forward pass takes in: its activations are a hundred times as many.
+_BATCH_NUMBERS = 3 * 50 * 128 * 128
+_MOST_IMAGES = 50
 # Patches per layer that moments are taken over; more change little and take longer.
 PATCHES = 20_000
 
@@ -37,6 +38,29 @@ def _calls_of(layer, take):
         del layer.call
 
 
+@contextlib.contextmanager
+def _unfiltered():
+    """Within this context Keras lets exceptions pass.
+
+    Where it filters tracebacks, the frames that it leaves out live on until the next full garbage
+    collection, and with them every activation of the pass: gigabytes.
+    """
+    filtering = keras.config.is_traceback_filtering_enabled()
+    keras.config.disable_traceback_filtering()
+    try:
+        yield
+    finally:
+        if filtering:
+            keras.config.enable_traceback_filtering()
+
+
+def batches(images):
+    """Yields the images (count, ...) in parts that one forward pass takes."""
+    count = max(1, min(_MOST_IMAGES, _BATCH_NUMBERS // math.prod(images.shape[1:])))
+    for start in range(0, len(images), count):
+        yield images[start : start + count]
+
+
 def sample(model, layer, images, calls, seed=0, patches=PATCHES):
     """Yields the patches that a layer sees, batch by batch: float64 (count, taps*m).
 
@@ -53,7 +77,7 @@ def sample(model, layer, images, calls, seed=0, patches=PATCHES):
     """
     rng = np.random.default_rng(seed)
     per_image = math.ceil(patches / len(images) / calls)
-    for start in range(0, len(images), BATCH):
+    for batch in batches(images):
         seen = []
 
         def take(inputs, seen=seen):
@@ -61,8 +85,8 @@ def sample(model, layer, images, calls, seed=0, patches=PATCHES):
             if len(seen) == calls:
                 raise _Reached
 
-        with _calls_of(layer, take), contextlib.suppress(_Reached):
-            model(images[start : start + BATCH], training=False)
+        with _calls_of(layer, take), _unfiltered(), contextlib.suppress(_Reached):
+            model(batch, training=False)
         for inputs in seen:
             yield _patches(layer, inputs, per_image, rng)
 

@@ -301,8 +301,8 @@ def sensitivity(model, sizes, images, seed=0):
 
 def _outputs(model, images):
     rows = [
-        keras.ops.convert_to_numpy(model(images[i : i + patches.BATCH], training=False))
-        for i in range(0, len(images), patches.BATCH)
+        keras.ops.convert_to_numpy(model(batch, training=False))
+        for batch in patches.batches(images)
     ]
     return np.concatenate(rows).astype(np.float64)
 
