@@ -1,7 +1,7 @@
 """Builds the native delegate into the package; all else is in setup.cfg.
 
 The delegate makes lookup layers fast and is not needed to run them: where no compiler is found the
-package installs without it, and `tf_lcnn.lite.native.available()` says so.
+package installs without it, and `tf_lcnn.runtime.native.available()` says so.
 """
 
 import pathlib
@@ -25,7 +25,7 @@ class BuildLibrary(build_ext):
 setuptools.setup(
     ext_modules=[
         setuptools.Extension(
-            "tf_lcnn.lite.liblcnn_delegate",
+            "tf_lcnn.runtime.liblcnn_delegate",
             sources=sorted(str(path) for path in FOLDER.glob("*.cpp")),
             depends=sorted(str(path) for path in FOLDER.glob("*.h")),
             include_dirs=[str(FOLDER)],

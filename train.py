@@ -18,23 +18,21 @@ import keras
 from absl import app, flags
 from absl import logging as absl_logging
 
-from tf_lcnn import (
+from tf_lcnn import lookupify, models, profile
+from tf_lcnn.compression import coding, convert, planner, size_plan
+from tf_lcnn.data import datasets
+from tf_lcnn.layers import sparsity
+from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.lite import export, proof
+from tf_lcnn.models import saving, zoo
+from tf_lcnn.training import (
     callbacks,
-    convert,
-    data,
-    distill,
+    distillation,
     finetune,
-    lookupify,
-    models,
-    planner,
-    profile,
-    sparsity,
-    trained,
-    training,
-    zoo,
+    optimizers,
+    run_callbacks,
+    run_directory,
 )
-from tf_lcnn.layers import lookup_layers
-from tf_lcnn.lite import export
 
 FLAGS = flags.FLAGS
 CONFIGS = pathlib.Path(__file__).resolve().parent / "configs"
@@ -63,13 +61,13 @@ define_count("top_s_epochs", None, "Reach top_s in this epoch; default: half of 
 flags.DEFINE_string("init_from", None, "Code this trained model: a .keras file or a name in zoo/.")
 flags.DEFINE_string("plan", None, "JSON with k and s of every layer.")
 flags.DEFINE_float("budget", None, "For the whole LCNN: makes a plan and keeps it in the run.")
-flags.DEFINE_enum("budget_unit", planner.UNITS[0], planner.UNITS, "Unit of --budget.")
+flags.DEFINE_enum("budget_unit", size_plan.UNITS[0], size_plan.UNITS, "Unit of --budget.")
 flags.DEFINE_boolean("budget_delegate", False, "Milliseconds are with the native delegate.")
 flags.DEFINE_enum("budget_quantize", "none", ["none", "int8"], "Milliseconds are in this format.")
 flags.DEFINE_enum("init", "trained", convert.INITS, "Whether --init_from's weights are coded.")
 define_count("calibration_images", 500, "Training images that the weights are coded on.")
 flags.DEFINE_string("coding_cache", None, "Folder of coded layers, to go on from if interrupted.")
-flags.DEFINE_boolean("reestimate_bn", True, "Re-estimate batch normalisation after coding.")
+flags.DEFINE_boolean("reestimate_bn", True, "Re-estimate batch normalization after coding.")
 flags.DEFINE_float("distill", 0.5, "Weight of the dense parent's logits in the loss; 0: none.")
 flags.DEFINE_float("temperature", 4.0, "Softens both logits for --distill.")
 flags.DEFINE_list("hint_layers", [], "Layers of the dense parent whose output is taught too.")
@@ -83,10 +81,10 @@ flags.DEFINE_boolean("drop_rows", True, "Leave dictionary rows without lookups o
 flags.DEFINE_integer("epochs", 10, "Epochs in all; 0 only tests and exports.", lower_bound=0)
 define_count("batch_size", 128, "Images per update.")
 define_count("break_batch", 1, "Compute each batch in this many parts, to save memory.")
-flags.DEFINE_enum("optimizer", "sgd", training.OPTIMIZERS, "Optimiser.")
+flags.DEFINE_enum("optimizer", "sgd", optimizers.OPTIMIZERS, "Optimizer.")
 flags.DEFINE_float("momentum", 0.9, "Momentum of SGD.")
 flags.DEFINE_float("learning_rate", 0.1, "Learning rate at the start.")
-flags.DEFINE_enum("schedule", "cosine", training.SCHEDULES, "How the learning rate falls.")
+flags.DEFINE_enum("schedule", "cosine", optimizers.SCHEDULES, "How the learning rate falls.")
 flags.DEFINE_float("weight_decay", 0.0, "Decoupled: an update shrinks weights by rate * this.")
 flags.DEFINE_integer("weight_decay_epochs", None, "Weight decay ends with this epoch.")
 flags.DEFINE_enum(
@@ -126,12 +124,12 @@ def fresh_model(input_shape=None, classes=None):
 
 def load_data(parent=None):
     own_size = (models.input_shape(FLAGS.model) if parent is None else parent.input_shape[1:])[0]
-    return data.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.image_size, own_size, FLAGS.download)
+    return datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.image_size, own_size, FLAGS.download)
 
 
 def benchmark():
     if FLAGS.retrain:
-        print(profile(training.load_model(FLAGS.retrain)))
+        print(profile(saving.load_model(FLAGS.retrain)))
         return
     try:
         images = load_data()
@@ -153,10 +151,10 @@ def load_parent():
     if (FLAGS.plan is None) == (FLAGS.budget is None):
         raise ValueError("--init_from needs --plan or --budget, one of them.")
     named = FLAGS.init_from in zoo.names()
-    parent = training.load_model(zoo.path(FLAGS.init_from) if named else FLAGS.init_from)
+    parent = saving.load_model(zoo.path(FLAGS.init_from) if named else FLAGS.init_from)
     if not FLAGS.plan:
         return parent, None
-    plan = planner.load(FLAGS.plan)
+    plan = size_plan.load(FLAGS.plan)
     plan.arguments(parent)
     return parent, plan
 
@@ -176,14 +174,14 @@ def calibration(images):
 
 def coded_model(parent, plan, images):
     """The LCNN of the parent, by sparse coding of its weights; from random ones for --init."""
-    loose = finetune.loosened(plan, FLAGS.loose_lookups, FLAGS.loose_rows)
+    loose = size_plan.loosened(plan, FLAGS.loose_lookups, FLAGS.loose_rows)
     threshold = {
         "threshold_scale": 0.001 if FLAGS.threshold_scale is None else FLAGS.threshold_scale,
         "threshold_gradient": FLAGS.threshold_gradient,
     }
     if FLAGS.init == "random":
         model = lookupify(keras.models.clone_model(parent), plan=loose, **threshold)
-        return distill.with_hints(model, FLAGS.hint_layers)
+        return distillation.with_hints(model, FLAGS.hint_layers)
     errors = []
     model = lookupify(
         parent,
@@ -195,32 +193,32 @@ def coded_model(parent, plan, images):
         report=errors.append,
         **threshold,
     )
-    print(f"{trained.table(errors)}\n")
+    print(f"{coding.table(errors)}\n")
     batches = images.evaluation("validation", FLAGS.batch_size)
     compile_model(model, 1)
     print_test(model.evaluate(batches, verbose=0, return_dict=True), "Validation, coded")
     if FLAGS.reestimate_bn:
         examples = images.evaluation("train", 128).take(40)
-        trained.reestimate(model, (batch for batch, _ in examples))
+        coding.reestimate(model, (batch for batch, _ in examples))
         results = model.evaluate(batches, verbose=0, return_dict=True)
-        print_test(results, "Validation, batch normalisation re-estimated")
-    return distill.with_hints(model, FLAGS.hint_layers)
+        print_test(results, "Validation, batch normalization re-estimated")
+    return distillation.with_hints(model, FLAGS.hint_layers)
 
 
 def compile_model(model, updates_per_epoch, classes=None):
     """With `classes` for labels that come with the answers of a teacher."""
-    rate = training.learning_rate(
+    rate = optimizers.learning_rate(
         FLAGS.schedule, FLAGS.learning_rate, updates_per_epoch, FLAGS.epochs
     )
     loss, metrics = keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
     if classes:
         hints = FLAGS.hint_weight if FLAGS.hint_layers else 0.0
-        loss = distill.DistillationLoss(classes, FLAGS.distill, FLAGS.temperature, hints)
-        metrics = [distill.LabelAccuracy(classes)]
+        loss = distillation.DistillationLoss(classes, FLAGS.distill, FLAGS.temperature, hints)
+        metrics = [distillation.LabelAccuracy(classes)]
     elif model.output_shape[-1] > 10:
         metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5"))
     model.compile(
-        training.optimizer(
+        optimizers.optimizer(
             FLAGS.optimizer, rate, FLAGS.momentum, FLAGS.weight_decay, FLAGS.break_batch
         ),
         loss=loss,
@@ -229,7 +227,7 @@ def compile_model(model, updates_per_epoch, classes=None):
 
 
 def make_callbacks(model, run_dir, plan=None):
-    made = [training.StopOnNaN()]
+    made = [run_callbacks.StopOnNaN()]
     lookup = lookup_layers(model)
     if plan is not None:
         loose = max(FLAGS.loose_lookups, FLAGS.loose_rows) > 1
@@ -249,14 +247,14 @@ def make_callbacks(model, run_dir, plan=None):
             schedule = sparsity.geometric_schedule(FLAGS.top_s_from, FLAGS.top_s, reach)
         made.append(callbacks.TopS(FLAGS.top_s, schedule, FLAGS.top_s_when))
     if FLAGS.weight_decay_epochs is not None:
-        made.append(training.WeightDecayUntil(FLAGS.weight_decay_epochs))
+        made.append(run_callbacks.WeightDecayUntil(FLAGS.weight_decay_epochs))
     made.append(callbacks.SparsityMonitor())
     if FLAGS.tensorboard:
         made.append(keras.callbacks.TensorBoard(run_dir / "tensorboard"))
     if not sys.stdout.isatty():
-        made.append(training.PlainLog())
-    made.append(keras.callbacks.CSVLogger(run_dir / training.LOG, append=True))
-    made.append(training.Checkpoint(run_dir))
+        made.append(run_callbacks.PlainLog())
+    made.append(keras.callbacks.CSVLogger(run_dir / run_directory.LOG, append=True))
+    made.append(run_callbacks.Checkpoint(run_dir))
     return made
 
 
@@ -275,11 +273,11 @@ def main(arguments):
     run_dir = pathlib.Path(FLAGS.run_dir or f"runs/{name}_{FLAGS.dataset}")
     if not (FLAGS.test_only or FLAGS.resume or FLAGS.overwrite):
         # Before minutes go into planning and coding.
-        training.refuse_earlier_run(run_dir)
+        run_directory.refuse_earlier_run(run_dir)
 
     images = load_data(parent)
     if parent is not None:
-        training.refuse_mismatch(parent, images, FLAGS.init_from)
+        saving.refuse_mismatch(parent, images, FLAGS.init_from)
     test = images.evaluation("test", FLAGS.batch_size)
     print(
         f"{images.name}: {len(images.train)} training, {len(images.validation)} validation, "
@@ -288,7 +286,7 @@ def main(arguments):
     )
 
     if FLAGS.test_only:
-        model = training.load_model(FLAGS.retrain or run_dir / training.MODEL, images)
+        model = saving.load_model(FLAGS.retrain or run_dir / run_directory.MODEL, images)
         compile_model(model, 1)
         print_test(model.evaluate(test, verbose=0, return_dict=True))
         return
@@ -300,15 +298,15 @@ def main(arguments):
     first_epoch = 0
     if FLAGS.resume:
         if parent is not None:
-            plan = planner.load(run_dir / training.PLAN)
-        # 1. An interrupted run: weights, optimiser and epoch come from its checkpoint.
+            plan = size_plan.load(run_dir / run_directory.PLAN)
+        # 1. An interrupted run: weights, optimizer and epoch come from its checkpoint.
         # With hints the checkpoint has more outputs than there are classes.
         fitting = None if FLAGS.hint_layers else images
-        model, first_epoch = training.load_checkpoint(run_dir, fitting, updates)
+        model, first_epoch = run_directory.load_checkpoint(run_dir, fitting, updates)
         print(f"Resuming after epoch {first_epoch} of {FLAGS.epochs}")
     elif FLAGS.retrain:
-        # 2. A trained model: its weights, with a fresh optimiser and schedule.
-        model = training.load_model(FLAGS.retrain, images)
+        # 2. A trained model: its weights, with a fresh optimizer and schedule.
+        model = saving.load_model(FLAGS.retrain, images)
         compile_model(model, updates)
     elif parent is not None:
         # 3. A trained dense model: the LCNN that its weights are coded into.
@@ -323,17 +321,19 @@ def main(arguments):
         FLAGS.batch_size, first_epoch, FLAGS.epochs, FLAGS.seed, FLAGS.break_batch
     )
     if taught:
-        batches = distill.with_teacher(batches, distill.with_hints(parent, FLAGS.hint_layers))
+        batches = distillation.with_teacher(
+            batches, distillation.with_hints(parent, FLAGS.hint_layers)
+        )
     made_callbacks = make_callbacks(model, run_dir, plan)
 
     # From here on the run directory changes; what can be wrong was said before.
     if FLAGS.resume:
-        training.trim_log(run_dir, first_epoch)
+        run_directory.trim_log(run_dir, first_epoch)
     else:
-        training.prepare_run_dir(run_dir, FLAGS.overwrite)
+        run_directory.prepare_run_dir(run_dir, FLAGS.overwrite)
         if plan is not None:
-            plan.save(run_dir / training.PLAN)
-        training.write_flags(run_dir, FLAGS.get_key_flags_for_module(sys.argv[0]))
+            plan.save(run_dir / run_directory.PLAN)
+        run_directory.write_flags(run_dir, FLAGS.get_key_flags_for_module(sys.argv[0]))
     if first_epoch < FLAGS.epochs:
         model.fit(
             batches,
@@ -348,7 +348,7 @@ def main(arguments):
         )
 
     if parent is not None:
-        model = distill.without_hints(model)
+        model = distillation.without_hints(model)
         if FLAGS.drop_rows:
             model = finetune.drop_rows(model)
         compile_model(model, updates)
@@ -356,8 +356,8 @@ def main(arguments):
     print(f"\n{costs}\n")
     costs.write_json(run_dir / "profile.json")
     costs.write_csv(run_dir / "profile.csv")
-    training.save_model(model, run_dir / training.MODEL)
-    print(f"Saved {run_dir / training.MODEL}")
+    saving.save_model(model, run_dir / run_directory.MODEL)
+    print(f"Saved {run_dir / run_directory.MODEL}")
     print_test(model.evaluate(test, verbose=0, return_dict=True))
     if FLAGS.export and keras.backend.backend() != "tensorflow":
         print("Not exported: that needs KERAS_BACKEND=tensorflow, with export/tflite.py.")
@@ -399,5 +399,5 @@ def parse(arguments):
 if __name__ == "__main__":
     try:
         app.run(main, flags_parser=parse)
-    except (ValueError, OSError, FloatingPointError, export.ProofError) as error:
+    except (ValueError, OSError, FloatingPointError, proof.ProofError) as error:
         sys.exit(f"train.py: {error}")

@@ -17,7 +17,9 @@ import keras
 import numpy as np
 from absl import app, flags, logging
 
-from tf_lcnn import data, lookupify, models, trained
+from tf_lcnn import lookupify, models
+from tf_lcnn.compression import coding
+from tf_lcnn.data import datasets
 
 FLAGS = flags.FLAGS
 
@@ -36,7 +38,9 @@ def main(arguments):
     logging.set_verbosity(logging.WARNING)
     if len(arguments) > 1:
         raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
-    images = data.load("image_folder", FLAGS.data_dir, 224, 224).evaluation("train", FLAGS.images)
+    images = datasets.load("image_folder", FLAGS.data_dir, 224, 224).evaluation(
+        "train", FLAGS.images
+    )
     calibration = np.asarray(next(iter(images))[0])
     keras.utils.set_random_seed(0)
     model = NETS[FLAGS.net]()
@@ -59,7 +63,7 @@ def main(arguments):
         report=report,
     )
     minutes = (time.perf_counter() - start) / 60
-    print(f"{trained.table(errors)}\n")
+    print(f"{coding.table(errors)}\n")
     print(f"{FLAGS.net}: {len(errors)} layers, {len(calibration)} images, {minutes:.1f} minutes")
 
 

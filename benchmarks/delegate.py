@@ -28,11 +28,11 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from tf_lcnn import LookupConv2D, models, profile
-from tf_lcnn.callbacks import project
+from tf_lcnn.lite.choice import choose_lowerings
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.export import convert
-from tf_lcnn.lite.plan import plan
-from tf_lcnn.lite.runtime import Interpreter, median_seconds
+from tf_lcnn.runtime.interpreter import Interpreter, median_seconds
+from tf_lcnn.training.callbacks import project
 
 FLAGS = flags.FLAGS
 
@@ -118,7 +118,7 @@ def layer_file(model, name, way="sparse"):
     """The bytes of a .tflite of one layer; int8 goes in and out as int8."""
     quantize = FORMATS[name]
     examples = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype(np.float32)
-    plans = plan(model, way, quantize=quantize)
+    plans = choose_lowerings(model, way, quantize=quantize)
     return convert(model, plans, quantize, examples, "int8" if quantize else "float32")
 
 
@@ -235,7 +235,7 @@ def network_file(folder, name, net, sizes="fast", lookups=None, way="sparse"):
         model, quantize = built(net, sizes, lookups), FORMATS[name]
         delegate = way == "delegate"
         how = "auto" if delegate else way
-        plans = plan(model, how, quantize=quantize, delegate=delegate)
+        plans = choose_lowerings(model, how, quantize=quantize, delegate=delegate)
         if delegate and all(each.lowering == "sparse" for each in plans):
             # Conversion takes minutes, and gigabytes, where P is large.
             path.write_bytes(network_file(folder, name, net, sizes, lookups)[0].read_bytes())

@@ -18,8 +18,12 @@ import keras
 import numpy as np
 from absl import app, flags, logging
 
-from tf_lcnn import data, files, models, training, transfer
-from tf_lcnn.callbacks import TopS
+from tf_lcnn import files, models
+from tf_lcnn.compression import transfer
+from tf_lcnn.data import datasets
+from tf_lcnn.models import saving
+from tf_lcnn.training import optimizers
+from tf_lcnn.training.callbacks import TopS
 
 FLAGS = flags.FLAGS
 ARMS = ("CNN", "LCNN", "LCNN, dictionaries given")
@@ -53,7 +57,7 @@ def curve(arm, source, images, validation, seed):
     """Accuracies every few steps, and the test accuracy in the end."""
     model = build(arm, source, seed)
     model.compile(
-        training.optimizer("sgd", FLAGS.learning_rate),
+        optimizers.optimizer("sgd", FLAGS.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
@@ -74,8 +78,8 @@ def main(arguments):
     logging.set_verbosity(logging.WARNING)
     if len(arguments) > 1:
         raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
-    source = training.load_model(FLAGS.source)
-    images = data.load("cifar10", FLAGS.data_dir)
+    source = saving.load_model(FLAGS.source)
+    images = datasets.load("cifar10", FLAGS.data_dir)
     validation = images.evaluation("validation", 250).take(FLAGS.validation // 250).cache()
     curves, tests = {}, {}
     for arm in ARMS:

@@ -19,10 +19,12 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from tf_lcnn import LookupConv2D, data, files, transfer
-from tf_lcnn.callbacks import TopS
-from tf_lcnn.layers import lookup_layers
-from tf_lcnn.sparsity import geometric_schedule
+from tf_lcnn import LookupConv2D, files
+from tf_lcnn.compression import transfer
+from tf_lcnn.data import datasets
+from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.sparsity import geometric_schedule
+from tf_lcnn.training.callbacks import TopS
 
 FLAGS = flags.FLAGS
 RATIOS = (1.0, 0.1, 0.01, 0.0)
@@ -127,7 +129,7 @@ def main(arguments):
     logging.set_verbosity(logging.WARNING)
     if len(arguments) > 1:
         raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
-    dataset = data.load("cifar10", FLAGS.data_dir)
+    dataset = datasets.load("cifar10", FLAGS.data_dir)
     images, labels = arrays(dataset, "train")
     tests, test_labels = arrays(dataset, "test")
     # (split, net, shots, ratio) -> accuracies

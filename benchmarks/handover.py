@@ -31,7 +31,7 @@ def _layer(entry):
             f"Layer {name} ({kind}) cannot be handed to Keras 2: only Keras's own layers can, each "
             "called once."
         )
-    # Initialisers and the like, which are objects, no longer matter.
+    # Initializers and the like, which are objects, no longer matter.
     plain = {k: v for k, v in entry["config"].items() if v is not None and not isinstance(v, dict)}
     return {"name": name, "kind": kind, "arguments": plain, "sources": _sources(nodes)}
 

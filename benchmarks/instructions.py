@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 
-from tf_lcnn.lite import native
+from tf_lcnn.runtime import native
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "native" / "src"

@@ -21,9 +21,9 @@ import numpy as np
 from absl import app, flags, logging
 
 from tf_lcnn import models
-from tf_lcnn.callbacks import project
+from tf_lcnn.lite.choice import choose_lowerings
 from tf_lcnn.lite.export import convert
-from tf_lcnn.lite.plan import plan
+from tf_lcnn.training.callbacks import project
 
 FLAGS = flags.FLAGS
 
@@ -37,7 +37,7 @@ def write(folder, name, model, way="auto", quantize=None, delegate=False):
     start = time.perf_counter()
     shape = model.input_shape[1:]
     examples = np.random.default_rng(0).normal(size=(4, *shape)).astype(np.float32)
-    plans = plan(model, way, quantize=quantize, delegate=delegate)
+    plans = choose_lowerings(model, way, quantize=quantize, delegate=delegate)
     content = convert(model, plans, quantize, examples)
     path = folder / f"{name}.tflite"
     path.write_bytes(content)

@@ -31,10 +31,13 @@ import rows
 import tensorflow as tf
 from absl import app, flags, logging
 
-from tf_lcnn import data, files, profile, training
-from tf_lcnn.layers import lookup_layers, sublayers
-from tf_lcnn.lite import export, lowering
-from tf_lcnn.lite.plan import AUTO
+from tf_lcnn import files, profile
+from tf_lcnn.data import datasets
+from tf_lcnn.graph.trace import sublayers
+from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.lite import export, lowering, proof
+from tf_lcnn.lite.choice import AUTO
+from tf_lcnn.models import saving
 
 FLAGS = flags.FLAGS
 
@@ -104,12 +107,12 @@ def parse_peers():
 
 def load_models(images):
     """The dense net, and label -> (path, LCNN)."""
-    dense = training.load_model(FLAGS.dense, images)
+    dense = saving.load_model(FLAGS.dense, images)
     if lookup_layers(dense):
         raise ValueError(f"--dense={FLAGS.dense} has lookup layers.")
     lcnns = {}
     for path in FLAGS.lcnn:
-        model = training.load_model(path, images)
+        model = saving.load_model(path, images)
         if not lookup_layers(model):
             raise ValueError(f"--lcnn={path} has no lookup layers.")
         label = lcnn_label(model)
@@ -152,7 +155,7 @@ def networks(dense, lcnns, peers, folder, examples, batches):
         yield Net(label, model, made_from, ("float32", "int8"), ours)
     for method, amount in peers:
         weights = fine_tune(folder, method, amount)
-        model = training.load_model(FLAGS.dense)
+        model = saving.load_model(FLAGS.dense)
         with np.load(weights) as arrays:
             handover.set_weights(model, arrays)
         made_from = {"model": digest(FLAGS.dense), "weights": digest(weights)}
@@ -202,10 +205,10 @@ def stock_export(model, path, storage, examples, batches):
         converter.representative_dataset = lambda: ([image[None]] for image in examples)
     with files.replacing(path) as beside:
         beside.write_bytes(converter.convert())
-        proof = export.compare(model, beside, batches)
-        if storage.startswith("float32") and not proof.holds():
-            raise export.ProofError(f"{path} does not compute what its net does: {proof}")
-    return proof
+        found = proof.compare(model, beside, batches)
+        if storage.startswith("float32") and not found.holds():
+            raise proof.ProofError(f"{path} does not compute what its net does: {found}")
+    return found
 
 
 def fine_tune(folder, method, amount):
@@ -251,7 +254,7 @@ def main(arguments):
     if len(arguments) > 1:
         raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
     peers = parse_peers()
-    images = data.load(FLAGS.dataset, FLAGS.data_dir)
+    images = datasets.load(FLAGS.dataset, FLAGS.data_dir)
     dense, lcnns = load_models(images)
     check_installed(peers)
     examples = next(iter(images.evaluation("train", FLAGS.examples)))[0].numpy()
@@ -273,5 +276,5 @@ def main(arguments):
 if __name__ == "__main__":
     try:
         app.run(main)
-    except (ValueError, OSError, export.ProofError) as error:
+    except (ValueError, OSError, proof.ProofError) as error:
         sys.exit(f"pareto.py: {error}")

@@ -16,7 +16,8 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from absl import app, flags, logging
 
-from tf_lcnn import data, files
+from tf_lcnn import files
+from tf_lcnn.data import datasets
 
 FLAGS = flags.FLAGS
 
@@ -61,7 +62,7 @@ def wrapped(net, steps):
 def main(_):
     logging.set_verbosity(logging.WARNING)
     tf_keras.utils.set_random_seed(FLAGS.seed)
-    images = data.load(FLAGS.dataset, FLAGS.data_dir)
+    images = datasets.load(FLAGS.dataset, FLAGS.data_dir)
     updates = images.batches_per_epoch(FLAGS.batch_size)
     steps = updates * FLAGS.epochs
     model, callbacks, unwrap = wrapped(handover.rebuild(FLAGS.net, tf_keras), steps)

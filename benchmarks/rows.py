@@ -106,7 +106,7 @@ def table(rows):
     return "\n".join(lines)
 
 
-# Kind of net -> colour map; nets of a kind are shades of it.
+# Kind of net -> color map; nets of a kind are shades of it.
 COLORS = {"dense": "Greys", "LCNN": "Blues", "pruned": "Oranges", "clustered": "Greens"}
 COSTS = (
     ("multiplications", 1e-6, "million multiplications, zeros skipped"),
@@ -116,7 +116,7 @@ COSTS = (
 
 
 def draw(rows, path):
-    """Draws accuracy against each cost, a colour per net, as a PNG."""
+    """Draws accuracy against each cost, a color per net, as a PNG."""
     # Only the plot needs it; and not pyplot, which looks for a display.
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D

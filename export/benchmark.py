@@ -29,7 +29,7 @@ flags.DEFINE_boolean("delegate", False, "Time each file with the native delegate
 def serve(path, threads, delegate, pipe):
     """Loads a file; a request for some runs is answered with the seconds of one, or an error."""
     # Imported here: the peak memory of this process is then that of the one file.
-    from tf_lcnn.lite.runtime import Interpreter
+    from tf_lcnn.runtime.interpreter import Interpreter
 
     before = memory("VmRSS")
     reset_peak()

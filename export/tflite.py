@@ -15,10 +15,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from absl import app, flags, logging
 
-from tf_lcnn import data, training
-from tf_lcnn.lite import converter, cost_model, export
+from tf_lcnn.data import datasets
+from tf_lcnn.lite import converter, export, prices, proof
+from tf_lcnn.lite.choice import AUTO
 from tf_lcnn.lite.lowering import LOWERINGS
-from tf_lcnn.lite.plan import AUTO
+from tf_lcnn.models import saving
 
 FLAGS = flags.FLAGS
 
@@ -28,8 +29,8 @@ flags.DEFINE_string("report", None, "Where to write the report as JSON; default:
 flags.DEFINE_string("dataset", "digits", "digits, image_folder, or a TFDS name like cifar10.")
 flags.DEFINE_string("data_dir", None, "Where the data lies; for image_folder a folder or zip.")
 flags.DEFINE_enum("lowering", AUTO, [AUTO, *LOWERINGS], "How lookup layers leave.")
-flags.DEFINE_enum("optimise", "speed", cost_model.OPTIMISE, "Decides between equal times.")
-flags.DEFINE_enum("quantize", "none", ["none", *converter.QUANTISATIONS], "Quantisation.")
+flags.DEFINE_enum("optimize", "speed", prices.OPTIMIZE, "Decides between equal times.")
+flags.DEFINE_enum("quantize", "none", ["none", *converter.QUANTIZATIONS], "Quantization.")
 flags.DEFINE_enum("io", "float32", converter.IO_TYPES, "Type of input and output, for int8.")
 flags.DEFINE_boolean("delegate", False, "The file is for LiteRT with the native delegate.")
 flags.DEFINE_integer("examples", 200, "Training images that int8 measures on.", lower_bound=1)
@@ -40,18 +41,18 @@ flags.DEFINE_string("costs", None, "JSON of the cost model of a machine; default
 
 def load_costs():
     if FLAGS.calibrate:
-        return cost_model.calibrate(FLAGS.costs)
-    return cost_model.load(FLAGS.costs) if FLAGS.costs else cost_model.DEFAULT
+        return prices.calibrate(FLAGS.costs)
+    return prices.load(FLAGS.costs) if FLAGS.costs else prices.DEFAULT
 
 
 def main(arguments):
     logging.set_verbosity(logging.WARNING)
     if len(arguments) > 1:
         raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
-    model = training.load_model(FLAGS.model)
+    model = saving.load_model(FLAGS.model)
     size = model.input_shape[1]
-    images = data.load(FLAGS.dataset, FLAGS.data_dir, image_size=size)
-    training.refuse_mismatch(model, images, FLAGS.model)
+    images = datasets.load(FLAGS.dataset, FLAGS.data_dir, image_size=size)
+    saving.refuse_mismatch(model, images, FLAGS.model)
     quantize = None if FLAGS.quantize == "none" else FLAGS.quantize
     batches = images.evaluation("train", FLAGS.examples).take(1)
     examples = np.concatenate([batch.numpy() for batch, _ in batches])
@@ -61,7 +62,7 @@ def main(arguments):
         out,
         images.evaluation("test", 100),
         FLAGS.lowering,
-        FLAGS.optimise,
+        FLAGS.optimize,
         load_costs(),
         images,
         quantize,
@@ -77,5 +78,5 @@ def main(arguments):
 if __name__ == "__main__":
     try:
         app.run(main)
-    except (ValueError, OSError, export.ProofError) as error:
+    except (ValueError, OSError, proof.ProofError) as error:
         sys.exit(f"tflite.py: {error}")

@@ -9,7 +9,10 @@ import tensorflow as tf
 from absl.testing import flagsaver
 
 import train
-from tf_lcnn import data, models, training, zoo
+from tf_lcnn import models
+from tf_lcnn.data import datasets
+from tf_lcnn.models import zoo
+from tf_lcnn.training import run_callbacks
 
 CONFIGS = sorted(train.CONFIGS.glob("*.cfg"))
 CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000}
@@ -30,7 +33,7 @@ def config(request):
 
 def input_shape():
     if train.FLAGS.dataset == "digits":
-        return data.load("digits", image_size=train.FLAGS.image_size).image_shape
+        return datasets.load("digits", image_size=train.FLAGS.image_size).image_shape
     height, width, channels = models.input_shape(train.FLAGS.model)
     return (train.FLAGS.image_size or height, train.FLAGS.image_size or width, channels)
 
@@ -53,7 +56,9 @@ def test_configuration_trains(config, tmp_path):
     images = np.random.default_rng(0).normal(size=(2 * steps, *shape)).astype(np.float32)
     labels = np.arange(len(images)) % classes
     # A checkpoint of AlexNet is large, and tells nothing about the configuration.
-    used = [c for c in train.make_callbacks(model, tmp_path) if type(c) is not training.Checkpoint]
+    used = [
+        c for c in train.make_callbacks(model, tmp_path) if type(c) is not run_callbacks.Checkpoint
+    ]
     history = model.fit(
         tf.data.Dataset.from_tensor_slices((images, labels)).batch(2),
         epochs=1,

@@ -9,7 +9,8 @@ from absl.testing import flagsaver
 from test_train import complaint, contents, log_rows, succeed
 
 import train
-from tf_lcnn import models, planner, sites
+from tf_lcnn import models
+from tf_lcnn.compression import sites, size_plan
 
 SIZES = {"stage1_block1_conv1": (8, 3), "stage3_block1_conv2": (16, 4)}
 
@@ -24,8 +25,10 @@ def parent(tmp_path_factory):
     layers = []
     for name, kernel in sites.kernels(model).items():
         k, s = SIZES.get(name, (None, None))
-        layers.append(planner.Choice(name, kernel, k, s, 1.0, 2.0, 0.0))
-    planner.Plan("resnet20", "multiplications", 1.0, 0.0, tuple(layers)).save(folder / "plan.json")
+        layers.append(size_plan.Choice(name, kernel, k, s, 1.0, 2.0, 0.0))
+    size_plan.Plan("resnet20", "multiplications", 1.0, 0.0, tuple(layers)).save(
+        folder / "plan.json"
+    )
     return folder / "dense.keras", folder / "plan.json"
 
 
@@ -63,9 +66,9 @@ def test_a_coded_run_says_what_it_did(run):
     run_dir, output, _ = run
     assert "stage1_block1_conv1  " in output and "weight error" in output
     coded = output.index("Validation, coded: accuracy")
-    assert coded < output.index("Validation, batch normalisation re-estimated: accuracy")
+    assert coded < output.index("Validation, batch normalization re-estimated: accuracy")
     assert len(log_rows(run_dir)) == 2
-    assert planner.load(run_dir / "plan.json").sizes == SIZES
+    assert size_plan.load(run_dir / "plan.json").sizes == SIZES
 
 
 def test_loose_sizes_end_at_those_of_the_plan(run):

@@ -1,10 +1,10 @@
 """LCNN for Keras: convolutions and dense layers as a small dictionary and a few lookups."""
 
-from tf_lcnn.convert import lookupify
-from tf_lcnn.costs import LayerProfile, ModelProfile
-from tf_lcnn.layers import LookupConv2D, LookupDense
-from tf_lcnn.profile import profile
-from tf_lcnn.sparsity import LookupL1
+from tf_lcnn.compression.convert import lookupify
+from tf_lcnn.costs.counting import profile
+from tf_lcnn.costs.report import LayerProfile, ModelProfile
+from tf_lcnn.layers.lookup import LookupConv2D, LookupDense
+from tf_lcnn.layers.sparsity import LookupL1
 
 __version__ = "0.1.0"
 

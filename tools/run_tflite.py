@@ -16,7 +16,7 @@ def predict(path, inputs):
     ins, outs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(ins) != 1 or len(outs) != 1:
         raise ValueError(f"one input and one output wanted, found {len(ins)} and {len(outs)}")
-    # Never from float to int8: those numbers would need quantising, not rounding.
+    # Never from float to int8: those numbers would need quantizing, not rounding.
     inputs = inputs.astype(ins[0]["dtype"], casting="same_kind")
     if inputs.ndim == 0 or len(inputs) == 0:
         raise ValueError("no inputs")

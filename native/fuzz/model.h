@@ -52,7 +52,7 @@ class Model {
     return static_cast<int>(tensors_.size()) - 1;
   }
 
-  void quantise(int index, int channels, bool weights) {
+  void quantize(int index, int channels, bool weights) {
     std::vector<float> scales;
     std::vector<int> zeros;
     const int size = weights && in_.flag() ? channels : 1;
@@ -104,7 +104,7 @@ class Model {
     t.bytes = kept.size() * sizeof(T);
     t.data = arena_.bytes(t.bytes);
     if (!kept.empty()) std::memcpy(t.data, kept.data(), t.bytes);
-    if (sizeof(T) == 1) quantise(stored, dims[0], true);
+    if (sizeof(T) == 1) quantize(stored, dims[0], true);
     if (!sparse) return stored;
     const int out = tensor(type, dims);
     tensors_[out].quantization = tensors_[stored].quantization;
@@ -204,7 +204,7 @@ class Model {
       return std::max(0, size - (kernel - 1) * dilation - 1) / stride + 1;
     };
     const int y = tensor(tensors_[x].type, {in[0], out(in[1], kh), out(in[2], kw), n});
-    if (sizeof(T) == 1) quantise(y, 1, false);
+    if (sizeof(T) == 1) quantize(y, 1, false);
     auto* params = static_cast<tflite::ConvParams*>(arena_.bytes(sizeof(tflite::ConvParams)));
     params->padding = same ? tflite::kSame : tflite::kValid;
     params->stride_width = params->stride_height = stride;
@@ -228,7 +228,7 @@ class Model {
     shape.back() = n;
     if (m != in.back() || in_.flag()) shape = {static_cast<int>(count(in) / m), n};
     const int y = tensor(tensors_[x].type, shape);
-    if (sizeof(T) == 1) quantise(y, 1, false);
+    if (sizeof(T) == 1) quantize(y, 1, false);
     auto* params = static_cast<tflite::FullyConnectedParams*>(
         arena_.bytes(sizeof(tflite::FullyConnectedParams)));
     params->activation = static_cast<tflite::Activation>(in_.byte() % 4);
@@ -287,7 +287,7 @@ class Model {
     int x = tensor(int8 ? tflite::kInt8 : tflite::kFloat32,
                    {1 + in_.below(8) / 6, kMaps[in_.below(8)], kMaps[in_.below(8)],
                     kChannels[in_.below(8)]});
-    if (int8) quantise(x, 1, false);
+    if (int8) quantize(x, 1, false);
     const int layers = 1 + in_.below(4);
     for (int i = 0; i < layers; ++i) {
       if (in_.seldom(8)) {  // an operator between, of the runtime's

@@ -247,7 +247,7 @@ bool limits_of(tflite::Activation activation, float* lowest, float* highest) {
   }
 }
 
-int32_t quantised_limit(float limit, float scale, int32_t zero_point) {
+int32_t quantized_limit(float limit, float scale, int32_t zero_point) {
   const float x = std::nearbyintf(limit / scale) + static_cast<float>(zero_point);
   return static_cast<int32_t>(std::min(127.0f, std::max(-128.0f, x)));
 }
@@ -285,7 +285,7 @@ bool padded(tflite::Padding padding, int in, int kernel, int stride, int dilatio
 }
 
 template <typename T>
-bool read_quantisation(const Graph& graph, const tflite::Node& node, Convolution<T>* conv) {
+bool read_quantization(const Graph& graph, const tflite::Node& node, Convolution<T>* conv) {
   if (sizeof(T) != 1) return true;
   int32_t weight_zero = 0;
   const std::vector<float> in = scales(graph.tensor(conv->input), 1, &conv->in_zero);
@@ -394,24 +394,24 @@ bool read_convolution(const Graph& graph, int position, Convolution<T>* conv) {
   const bool bias = sizeof(T) == 1
                         ? read_bias(graph, node, tflite::kInt32, conv->n, &conv->int_bias)
                         : read_bias(graph, node, tflite::kFloat32, conv->n, &conv->float_bias);
-  return bias && read_quantisation(graph, node, conv) &&
+  return bias && read_quantization(graph, node, conv) &&
          read_weights(graph, node.inputs->data[1], type, &conv->weights) && plausible(*conv) &&
          sums_fit(*conv);
 }
 
 void set_outputs(const Convolution<float>& conv, bool of_dictionary, Spec<float>* spec) {
-  Quantised<float>& to = spec->values;
+  Quantized<float>& to = spec->values;
   (of_dictionary ? to.s_bias : to.y_bias) = conv.float_bias;
   limits_of(conv.activation, of_dictionary ? &to.s_lowest : &to.y_lowest,
             of_dictionary ? &to.s_highest : &to.y_highest);
 }
 
 void set_outputs(const Convolution<int8_t>& conv, bool of_dictionary, Spec<int8_t>* spec) {
-  Quantised<int8_t>& to = spec->values;
+  Quantized<int8_t>& to = spec->values;
   float lowest, highest;
   limits_of(conv.activation, &lowest, &highest);
-  const int32_t low = quantised_limit(lowest, conv.out_scale, conv.out_zero);
-  const int32_t high = quantised_limit(highest, conv.out_scale, conv.out_zero);
+  const int32_t low = quantized_limit(lowest, conv.out_scale, conv.out_zero);
+  const int32_t high = quantized_limit(highest, conv.out_scale, conv.out_zero);
   if (of_dictionary) {
     to.x_zero = conv.in_zero;
     to.s_zero = conv.out_zero;

@@ -40,7 +40,7 @@ struct Lookups {
 };
 
 // From int32 sums to int8: clamp(round(sum * scale[lane]) + zero_point).
-struct Requantise {
+struct Requantize {
   const int32_t* bias;  // per lane, zero points folded in
   const float* scale;   // per lane
   int32_t zero_point, lowest, highest;
@@ -95,13 +95,13 @@ struct Kernels {
 
   // S of `pixels` pixels: pixel i lies at x + i * stride, its S at s[i].
   void (*dictionary_s8)(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
-                        const Dictionary<int8_t>& d, const Requantise& to);
+                        const Dictionary<int8_t>& d, const Requantize& to);
   void (*dictionary_f32)(const float* x, ptrdiff_t stride, float* const* s, int pixels,
                          const Dictionary<float>& d, const Activate& to);
   // y of `pixels` pixels and a block of filters (the last may have fewer): pixel p reads
   // rows[r] + p * step elements, and is written to y + p * n.
   void (*lookup_s8)(const uint8_t* const* rows, int step, int pixels, int window,
-                    const Lookups<int8_t>& lookups, const Requantise& to, int8_t* y, size_t n,
+                    const Lookups<int8_t>& lookups, const Requantize& to, int8_t* y, size_t n,
                     int filters);
   void (*lookup_f32)(const float* const* rows, int step, int pixels, int window,
                      const Lookups<float>& lookups, const Activate& to, float* y, size_t n,

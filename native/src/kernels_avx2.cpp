@@ -47,9 +47,9 @@ __m256i load_table(const void* from) {
 __m256i even_bytes(__m256i x) { return _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8); }
 __m256i odd_bytes(__m256i x) { return _mm256_srai_epi16(x, 8); }
 
-class Requantiser {
+class Requantizer {
  public:
-  explicit Requantiser(const Requantise& to)
+  explicit Requantizer(const Requantize& to)
       : lowest_(_mm256_set1_ps(static_cast<float>(to.lowest - to.zero_point))),
         highest_(_mm256_set1_ps(static_cast<float>(to.highest - to.zero_point))),
         zero_point_(_mm256_set1_epi32(to.zero_point)) {}
@@ -146,12 +146,12 @@ void multiply_s8(const Widened& x, int quads, const int8_t* values, __m256i* sum
 }
 
 void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
-                   const Dictionary<int8_t>& d, const Requantise& to) {
+                   const Dictionary<int8_t>& d, const Requantize& to) {
   static constexpr decltype(&multiply_s8<1>) kMultiply[kDictionaryPixels] = {
       multiply_s8<1>, multiply_s8<2>, multiply_s8<3>, multiply_s8<4>,
       multiply_s8<5>, multiply_s8<6>, multiply_s8<7>, multiply_s8<8>,
       multiply_s8<9>, multiply_s8<10>, multiply_s8<11>, multiply_s8<12>};
-  const Requantiser requantise(to);
+  const Requantizer requantize(to);
   const int quads = (d.m + 3) / 4;
   Widened wide;
   in_tiles(pixels, kDictionaryPixels, [&](int first, int run) {
@@ -172,7 +172,7 @@ void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pix
       }
       const __m256 scale = _mm256_loadu_ps(to.scale + row);
       for (int p = 0; p < run; ++p) {
-        requantise.store(sums[p], scale, d.k - row, s[first + p] + row);
+        requantize.store(sums[p], scale, d.k - row, s[first + p] + row);
       }
     }
   });
@@ -233,7 +233,7 @@ void dictionary_f32(const float* x, ptrdiff_t stride, float* const* s, int pixel
 // the even and the odd bytes are made 16-bit numbers by the lookup itself or by a mask.
 template <int Tables, int PX>
 void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
-                    const Lookups<int8_t>& l, const Requantise& to, const Requantiser& requantise,
+                    const Lookups<int8_t>& l, const Requantize& to, const Requantizer& requantize,
                     int8_t* y, size_t n, int filters) {
   __m256i sum[PX];
   const __m256i start = load(to.bias);
@@ -289,7 +289,7 @@ void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
     });
   }
   const __m256 scale = _mm256_loadu_ps(to.scale);
-  repeat<PX>([&](auto p) { requantise.store(sum[p], scale, filters, y + p * n); });
+  repeat<PX>([&](auto p) { requantize.store(sum[p], scale, filters, y + p * n); });
 }
 
 // What indices, coefficients and tables leave of 16 registers for pixels.
@@ -297,20 +297,20 @@ constexpr int most_pixels_s8(int tables) { return tables == 4 ? 7 : 8; }
 
 template <int Tables>
 void lookup_pixels_s8(const uint8_t* const* rows, int step, int pixels, const Lookups<int8_t>& l,
-                      const Requantise& to, int8_t* y, size_t n, int filters) {
+                      const Requantize& to, int8_t* y, size_t n, int filters) {
   static constexpr decltype(&lookup_tile_s8<Tables, 1>) kTiles[8] = {
       lookup_tile_s8<Tables, 1>, lookup_tile_s8<Tables, 2>, lookup_tile_s8<Tables, 3>,
       lookup_tile_s8<Tables, 4>, lookup_tile_s8<Tables, 5>, lookup_tile_s8<Tables, 6>,
       lookup_tile_s8<Tables, 7>, lookup_tile_s8<Tables, 8>};
-  const Requantiser requantise(to);
+  const Requantizer requantize(to);
   in_tiles(pixels, most_pixels_s8(Tables), [&](int p, int run) {
-    kTiles[run - 1](rows, static_cast<ptrdiff_t>(p) * step, step, l, to, requantise, y + p * n, n,
+    kTiles[run - 1](rows, static_cast<ptrdiff_t>(p) * step, step, l, to, requantize, y + p * n, n,
                     filters);
   });
 }
 
 void lookup_s8(const uint8_t* const* rows, int step, int pixels, int window,
-               const Lookups<int8_t>& l, const Requantise& to, int8_t* y, size_t n, int filters) {
+               const Lookups<int8_t>& l, const Requantize& to, int8_t* y, size_t n, int filters) {
   if (window > 32) {
     lookup_pixels_s8<4>(rows, step, pixels, l, to, y, n, filters);
   } else if (window > 16) {

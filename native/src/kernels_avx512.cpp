@@ -48,17 +48,17 @@ inline void store(float* to, __mmask16 mask, __m512 floats) {
   }
 }
 
-// int32 sums to bytes: clamp(round(sum * scale) + zero_point), as `requantised` in the portable
+// int32 sums to bytes: clamp(round(sum * scale) + zero_point), as `requantized` in the portable
 // kernels. Sums that are too large saturate on their way to bytes; only the upper clamp is needed
 // before the rounding, which gives the least integer for what does not fit.
-struct Requantiser {
+struct Requantizer {
   __m512 highest;
   __m512i zero_point;  // 16-bit
   __m512i lowest;      // 8-bit
   __m512i order;
   bool is_unsigned;
 
-  Requantiser(const Requantise& to, bool to_unsigned)
+  Requantizer(const Requantize& to, bool to_unsigned)
       : highest(_mm512_set1_ps(static_cast<float>(to.highest - to.zero_point))),
         zero_point(_mm512_set1_epi16(static_cast<int16_t>(to.zero_point))),
         lowest(_mm512_set1_epi8(static_cast<char>(to.lowest))),
@@ -128,7 +128,7 @@ struct Pixels {
 template <int NB, int PX>
 void dictionary_tile_s8(Pixels<int8_t> x, uint8_t* const* s, int quads,
                                const int8_t* values, size_t block, int row, int k,
-                               const Requantise& to, const Requantiser& requantise) {
+                               const Requantize& to, const Requantizer& requantize) {
   __m512i sum[PX][NB];
   repeat<NB>([&](auto b) {
     const __m512i start = _mm512_loadu_si512(to.bias + row + b * kLanes);
@@ -151,12 +151,12 @@ void dictionary_tile_s8(Pixels<int8_t> x, uint8_t* const* s, int quads,
   repeat<NB>([&](auto b) { scale[b] = _mm512_loadu_ps(to.scale + row + b * kLanes); });
   constexpr int kCount = PX * NB;
   repeat<kCount>([&](auto i) {
-    sum[i / NB][i % NB] = requantise.rounded(sum[i / NB][i % NB], scale[i % NB]);
+    sum[i / NB][i % NB] = requantize.rounded(sum[i / NB][i % NB], scale[i % NB]);
   });
   repeat<(kCount + 3) / 4>([&](auto group) {
     constexpr int a = 4 * group, b = within(a + 1, kCount), c = within(a + 2, kCount),
                   d = within(a + 3, kCount);
-    const __m512i bytes = requantise.bytes(sum[a / NB][a % NB], sum[b / NB][b % NB],
+    const __m512i bytes = requantize.bytes(sum[a / NB][a % NB], sum[b / NB][b % NB],
                                            sum[c / NB][c % NB], sum[d / NB][d % NB]);
     repeat<(kCount - a < 4 ? kCount - a : 4)>([&](auto j) {
       constexpr int i = a + j, first = i % NB * kLanes;
@@ -223,8 +223,8 @@ inline void dictionary_blocks(int blocks, const Run& run) {
 }
 
 void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
-                   const Dictionary<int8_t>& d, const Requantise& to) {
-  const Requantiser requantise(to, true);
+                   const Dictionary<int8_t>& d, const Requantize& to) {
+  const Requantizer requantize(to, true);
   const int quads = (d.m + 3) / 4;
   const size_t block = static_cast<size_t>(quads) * 64;
   dictionary_blocks((d.k + kLanes - 1) / kLanes, [&](auto nb, int b) {
@@ -232,7 +232,7 @@ void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pix
     static constexpr auto kTiles = dictionary_tiles_s8<nb>(std::make_integer_sequence<int, kMost>());
     in_tiles(pixels, kMost, [&](int p, int run) {
       kTiles[run - 1]({x + p * stride, stride}, s + p, quads, d.values + b * block, block,
-                      b * kLanes, d.k, to, requantise);
+                      b * kLanes, d.k, to, requantize);
     });
   });
 }
@@ -265,7 +265,7 @@ constexpr int kVectors = 2;
 
 template <bool Wide, int NB, int PX>
 void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
-                    const Lookups<int8_t>& l, const Requantise& to, const Requantiser& requantise,
+                    const Lookups<int8_t>& l, const Requantize& to, const Requantizer& requantize,
                     int8_t* y, size_t n, __mmask16 mask) {
   __m512i sum[PX][NB];
   repeat<NB>([&](auto b) {
@@ -310,12 +310,12 @@ void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
   repeat<NB>([&](auto b) { scale[b] = _mm512_loadu_ps(to.scale + b * kLanes); });
   constexpr int kCount = PX * NB;
   repeat<kCount>([&](auto i) {
-    sum[i / NB][i % NB] = requantise.rounded(sum[i / NB][i % NB], scale[i % NB]);
+    sum[i / NB][i % NB] = requantize.rounded(sum[i / NB][i % NB], scale[i % NB]);
   });
   repeat<(kCount + 3) / 4>([&](auto group) {
     constexpr int a = 4 * group, b = within(a + 1, kCount), c = within(a + 2, kCount),
                   d = within(a + 3, kCount);
-    const __m512i bytes = requantise.bytes(sum[a / NB][a % NB], sum[b / NB][b % NB],
+    const __m512i bytes = requantize.bytes(sum[a / NB][a % NB], sum[b / NB][b % NB],
                                            sum[c / NB][c % NB], sum[d / NB][d % NB]);
     repeat<(kCount - a < 4 ? kCount - a : 4)>([&](auto j) {
       constexpr int i = a + j;
@@ -395,13 +395,13 @@ constexpr auto tiles_f32(std::integer_sequence<int, I...>) {
 
 template <bool Wide, int NB>
 void lookup_pixels_s8(const uint8_t* const* rows, int step, int pixels, const Lookups<int8_t>& l,
-                      const Requantise& to, int8_t* y, size_t n, int filters) {
+                      const Requantize& to, int8_t* y, size_t n, int filters) {
   static constexpr auto kTiles =
       tiles_s8<Wide, NB>(std::make_integer_sequence<int, kMostPixels<NB>>());
-  const Requantiser requantise(to, false);
+  const Requantizer requantize(to, false);
   const __mmask16 mask = lanes_mask(filters - (NB - 1) * kLanes);
   in_tiles(pixels, kMostPixels<NB>, [&](int p, int run) {
-    kTiles[run - 1](rows, static_cast<ptrdiff_t>(p) * step, step, l, to, requantise, y + p * n, n,
+    kTiles[run - 1](rows, static_cast<ptrdiff_t>(p) * step, step, l, to, requantize, y + p * n, n,
                     mask);
   });
 }
@@ -418,7 +418,7 @@ void lookup_pixels_f32(const float* const* rows, int step, int pixels, const Loo
 }
 
 void lookup_s8(const uint8_t* const* rows, int step, int pixels, int window,
-               const Lookups<int8_t>& l, const Requantise& to, int8_t* y, size_t n, int filters) {
+               const Lookups<int8_t>& l, const Requantize& to, int8_t* y, size_t n, int filters) {
   const auto run = window > 64 ? (filters > kLanes ? lookup_pixels_s8<true, 2>
                                                    : lookup_pixels_s8<true, 1>)
                                : (filters > kLanes ? lookup_pixels_s8<false, 2>

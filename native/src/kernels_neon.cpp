@@ -117,14 +117,14 @@ bool has_lowest(const int8_t* weights, size_t groups) {
 }
 #endif
 
-class Requantiser {
+class Requantizer {
  public:
-  explicit Requantiser(const Requantise& to)
+  explicit Requantizer(const Requantize& to)
       : lowest_(vdupq_n_f32(static_cast<float>(to.lowest - to.zero_point))),
         highest_(vdupq_n_f32(static_cast<float>(to.highest - to.zero_point))),
         zero_point_(vdupq_n_s32(to.zero_point)) {}
 
-  void store(int32x4_t low, int32x4_t high, const Requantise& to, int row, int lanes,
+  void store(int32x4_t low, int32x4_t high, const Requantize& to, int row, int lanes,
              void* y) const {
     const int8x8_t bytes =
         vmovn_s16(vcombine_s16(narrow(low, to.bias + row, to.scale + row),
@@ -177,8 +177,8 @@ class Activation {
 // PX pixels by NB blocks of dictionary rows, kept in registers over all channels.
 template <typename Product, int NB, int PX>
 void dictionary_tile_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int row,
-                        const Dictionary<int8_t>& d, const Requantise& to,
-                        const Requantiser& requantise) {
+                        const Dictionary<int8_t>& d, const Requantize& to,
+                        const Requantizer& requantize) {
   const int quads = (d.m + 3) / 4;
   const size_t block = static_cast<size_t>(quads) * 4 * kLanes;
   const int8_t* values = d.values + static_cast<size_t>(row) * quads * 4;
@@ -197,13 +197,13 @@ void dictionary_tile_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, in
   repeat<PX * NB>([&](auto i) {
     constexpr int p = i / NB, b = i % NB;
     const int at = row + b * kLanes;
-    requantise.store(low[p][b], high[p][b], to, at, d.k - at, s[p] + at);
+    requantize.store(low[p][b], high[p][b], to, at, d.k - at, s[p] + at);
   });
 }
 
 template <typename Product>
 void dictionary_by(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
-                   const Dictionary<int8_t>& d, const Requantise& to) {
+                   const Dictionary<int8_t>& d, const Requantize& to) {
   using Tile = decltype(&dictionary_tile_s8<Product, 1, 1>);
   static constexpr Tile kTwo[4] = {
       dictionary_tile_s8<Product, 2, 1>, dictionary_tile_s8<Product, 2, 2>,
@@ -212,22 +212,22 @@ void dictionary_by(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pix
       dictionary_tile_s8<Product, 1, 1>, dictionary_tile_s8<Product, 1, 2>,
       dictionary_tile_s8<Product, 1, 3>, dictionary_tile_s8<Product, 1, 4>,
       dictionary_tile_s8<Product, 1, 5>, dictionary_tile_s8<Product, 1, 6>};
-  const Requantiser requantise(to);
+  const Requantizer requantize(to);
   int row = 0;
   for (; row + kLanes < d.k; row += 2 * kLanes) {
     in_tiles(pixels, 4, [&](int p, int run) {
-      kTwo[run - 1](x + p * stride, stride, s + p, row, d, to, requantise);
+      kTwo[run - 1](x + p * stride, stride, s + p, row, d, to, requantize);
     });
   }
   if (row < d.k) {
     in_tiles(pixels, 6, [&](int p, int run) {
-      kOne[run - 1](x + p * stride, stride, s + p, row, d, to, requantise);
+      kOne[run - 1](x + p * stride, stride, s + p, row, d, to, requantize);
     });
   }
 }
 
 void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
-                   const Dictionary<int8_t>& d, const Requantise& to) {
+                   const Dictionary<int8_t>& d, const Requantize& to) {
 #if defined(LCNN_NEON_DOT)
   dictionary_by<Dot>(x, stride, s, pixels, d, to);
 #else
@@ -327,7 +327,7 @@ constexpr int kMostPixels = 8;
 
 template <typename Product, int Registers, int PX>
 void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
-                    const Lookups<int8_t>& l, const Requantise& to, const Requantiser& requantise,
+                    const Lookups<int8_t>& l, const Requantize& to, const Requantizer& requantize,
                     int8_t* y, size_t n, int filters) {
   int32x4_t low[PX], high[PX];
   repeat<PX>([&](auto p) { low[p] = high[p] = vdupq_n_s32(0); });
@@ -352,27 +352,27 @@ void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
       at += step;
     });
   }
-  repeat<PX>([&](auto p) { requantise.store(low[p], high[p], to, 0, filters, y + p * n); });
+  repeat<PX>([&](auto p) { requantize.store(low[p], high[p], to, 0, filters, y + p * n); });
 }
 
 template <typename Product, int Registers>
 void lookup_pixels_s8(const uint8_t* const* rows, int step, int pixels, const Lookups<int8_t>& l,
-                      const Requantise& to, int8_t* y, size_t n, int filters) {
+                      const Requantize& to, int8_t* y, size_t n, int filters) {
   static constexpr decltype(&lookup_tile_s8<Product, Registers, 1>) kTiles[kMostPixels] = {
       lookup_tile_s8<Product, Registers, 1>, lookup_tile_s8<Product, Registers, 2>,
       lookup_tile_s8<Product, Registers, 3>, lookup_tile_s8<Product, Registers, 4>,
       lookup_tile_s8<Product, Registers, 5>, lookup_tile_s8<Product, Registers, 6>,
       lookup_tile_s8<Product, Registers, 7>, lookup_tile_s8<Product, Registers, 8>};
-  const Requantiser requantise(to);
+  const Requantizer requantize(to);
   in_tiles(pixels, kMostPixels, [&](int p, int run) {
-    kTiles[run - 1](rows, static_cast<ptrdiff_t>(p) * step, step, l, to, requantise, y + p * n, n,
+    kTiles[run - 1](rows, static_cast<ptrdiff_t>(p) * step, step, l, to, requantize, y + p * n, n,
                     filters);
   });
 }
 
 template <typename Product>
 void lookup_by(const uint8_t* const* rows, int step, int pixels, int window,
-               const Lookups<int8_t>& l, const Requantise& to, int8_t* y, size_t n, int filters) {
+               const Lookups<int8_t>& l, const Requantize& to, int8_t* y, size_t n, int filters) {
   if (window > 32) {
     lookup_pixels_s8<Product, 4>(rows, step, pixels, l, to, y, n, filters);
   } else if (window > 16) {
@@ -383,7 +383,7 @@ void lookup_by(const uint8_t* const* rows, int step, int pixels, int window,
 }
 
 void lookup_s8(const uint8_t* const* rows, int step, int pixels, int window,
-               const Lookups<int8_t>& l, const Requantise& to, int8_t* y, size_t n, int filters) {
+               const Lookups<int8_t>& l, const Requantize& to, int8_t* y, size_t n, int filters) {
 #if defined(LCNN_NEON_DOT)
   lookup_by<Dot>(rows, step, pixels, window, l, to, y, n, filters);
 #else

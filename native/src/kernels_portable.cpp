@@ -12,7 +12,7 @@ float clamp(float x, float lowest, float highest) {
   return x < lowest ? lowest : x > highest ? highest : x;
 }
 
-int8_t requantised(int32_t sum, int lane, const Requantise& to) {
+int8_t requantized(int32_t sum, int lane, const Requantize& to) {
   // Clamped before it is rounded: a float may not fit an integer.
   float x = clamp(static_cast<float>(sum) * to.scale[lane],
                   static_cast<float>(to.lowest - to.zero_point),
@@ -21,7 +21,7 @@ int8_t requantised(int32_t sum, int lane, const Requantise& to) {
 }
 
 void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
-                   const Dictionary<int8_t>& d, const Requantise& to) {
+                   const Dictionary<int8_t>& d, const Requantize& to) {
   const int quads = (d.m + 3) / 4;
   for (int p = 0; p < pixels; ++p) {
     for (int row = 0; row < d.k; ++row) {
@@ -29,7 +29,7 @@ void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pix
           d.values + (static_cast<size_t>(row / kLanes) * quads * kLanes + row % kLanes) * 4;
       int32_t sum = to.bias[row];
       for (int c = 0; c < d.m; ++c) sum += values[c / 4 * kLanes * 4 + c % 4] * x[p * stride + c];
-      s[p][row] = static_cast<uint8_t>(requantised(sum, row, to));
+      s[p][row] = static_cast<uint8_t>(requantized(sum, row, to));
     }
   }
 }
@@ -48,7 +48,7 @@ void dictionary_f32(const float* x, ptrdiff_t stride, float* const* s, int pixel
 }
 
 void lookup_s8(const uint8_t* const* rows, int step, int pixels, int, const Lookups<int8_t>& l,
-               const Requantise& to, int8_t* y, size_t n, int filters) {
+               const Requantize& to, int8_t* y, size_t n, int filters) {
   for (int p = 0; p < pixels; ++p) {
     for (int lane = 0; lane < filters; ++lane) {
       int32_t sum = to.bias[lane];
@@ -67,7 +67,7 @@ void lookup_s8(const uint8_t* const* rows, int step, int pixels, int, const Look
           sum += l.full_coefficient[(static_cast<size_t>(g) * kLanes + lane) * 4 + t] * table[t];
         }
       }
-      y[p * n + lane] = requantised(sum, lane, to);
+      y[p * n + lane] = requantized(sum, lane, to);
     }
   }
 }

@@ -32,10 +32,10 @@ struct Coefficient {
 };
 
 template <typename T>
-struct Quantised {};  // float32 has none
+struct Quantized {};  // float32 has none
 
 template <>
-struct Quantised<int8_t> {
+struct Quantized<int8_t> {
   int32_t x_zero = 0, s_zero = 0, y_zero = 0;
   std::vector<float> s_scale, y_scale;      // per dictionary row and filter: input * weight / output
   std::vector<int32_t> s_bias, y_bias;      // in units of input * weight
@@ -52,7 +52,7 @@ struct Float {
 };
 
 template <>
-struct Quantised<float> : Float {};
+struct Quantized<float> : Float {};
 
 // Y = act(P * act(X.D)) (LCNN, equations 4 and 5). Without `dictionary` S is X: a convolution with
 // sparse weights.
@@ -61,7 +61,7 @@ struct Spec {
   Shape shape;
   std::vector<T> dictionary;  // k x m
   std::vector<Coefficient<T>> coefficients;
-  Quantised<T> values;
+  Quantized<T> values;
 };
 
 class Layer {

@@ -1,8 +1,8 @@
 // A layer whose S is kept as planes, one per dictionary row: a lookup adds one scaled vector of
 // pixels. For dictionaries too large for registers.
 //
-// A strip of rows of S is split by the strides into phases, so that neighbouring output pixels
-// read neighbouring elements whatever the stride; all phases have rows of `pitch_` elements, and
+// A strip of rows of S is split by the strides into phases, so that neighboring output pixels
+// read neighboring elements whatever the stride; all phases have rows of `pitch_` elements, and
 // output pixel (y, x) of the strip is element y * pitch_ + x of a phase, moved by the lookup's
 // kernel position.
 #include "planes.h"
@@ -210,7 +210,7 @@ class PlanesLayer : public Layer {
 
   const Kernels& kernels_;
   Shape shape_;
-  Quantised<float> values_;
+  Quantized<float> values_;
   std::vector<float> dictionary_, value_;
   std::vector<int32_t> first_, offset_;
   int reach_h_, reach_w_, pitch_, strip_;

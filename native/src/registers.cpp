@@ -28,7 +28,7 @@ struct Of<int8_t> {
     std::vector<float> scale;
     int32_t zero_point, lowest, highest;
 
-    Requantise at(int lane) const {
+    Requantize at(int lane) const {
       return {bias.data() + lane, scale.data() + lane, zero_point, lowest, highest};
     }
   };
@@ -37,7 +37,7 @@ struct Of<int8_t> {
   static int shift(const Kernels& kernels) { return kernels.unsigned_s ? 128 : 0; }
 
   static To to_s(const Spec<int8_t>& spec, const Kernels& kernels, size_t padded) {
-    const Quantised<int8_t>& q = spec.values;
+    const Quantized<int8_t>& q = spec.values;
     To to{q.s_bias, q.s_scale, q.s_zero, q.s_lowest, q.s_highest};
     for (int i = 0; i < spec.shape.k; ++i) {
       int32_t sum = 0;
@@ -55,7 +55,7 @@ struct Of<int8_t> {
   }
 
   static To to_y(const Spec<int8_t>& spec, const Kernels& kernels, size_t padded) {
-    const Quantised<int8_t>& q = spec.values;
+    const Quantized<int8_t>& q = spec.values;
     To to{q.y_bias, q.y_scale, q.y_zero, q.y_lowest, q.y_highest};
     for (const Coefficient<int8_t>& p : spec.coefficients) {
       to.bias[p.filter] -= (q.s_zero + shift(kernels)) * p.value;

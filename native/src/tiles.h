@@ -8,7 +8,7 @@ namespace lcnn {
 namespace {
 
 // Calls f with each constant below N. Arrays of registers stay registers only if every index is a
-// constant, which loops leave to the optimiser's mood.
+// constant, which loops leave to the optimizer's mood.
 template <int... I, typename F>
 [[gnu::always_inline]] inline void repeat_each(std::integer_sequence<int, I...>, const F& f) {
   (f(std::integral_constant<int, I>()), ...);

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-QUANTISATIONS = ("float16", "dynamic", "int8")
+QUANTIZATIONS = ("float16", "dynamic", "int8")
 IO_TYPES = ("float32", "int8")
 
 
@@ -26,8 +26,8 @@ def to_tflite(function, input_shape, variables=(), quantize=None, examples=None,
         ValueError: an unknown or impossible setting, or an operation that builtin operators
             cannot express.
     """
-    if quantize is not None and quantize not in QUANTISATIONS:
-        raise ValueError(f"Unknown quantize={quantize!r}: {', '.join(QUANTISATIONS)}, or None.")
+    if quantize is not None and quantize not in QUANTIZATIONS:
+        raise ValueError(f"Unknown quantize={quantize!r}: {', '.join(QUANTIZATIONS)}, or None.")
     if io not in IO_TYPES or (io == "int8" and quantize != "int8"):
         raise ValueError(f"io={io!r} with quantize={quantize!r}: int8 needs quantize='int8'.")
     if quantize == "int8" and (examples is None or not len(examples)):

@@ -6,9 +6,10 @@ import dataclasses
 import numpy as np
 
 from tf_lcnn.lite import lowering
+from tf_lcnn.lite.choice import lowered
 from tf_lcnn.lite.converter import to_tflite
-from tf_lcnn.lite.plan import lowered
-from tf_lcnn.lite.runtime import Interpreter, median_seconds
+from tf_lcnn.lite.proof import signal_to_noise
+from tf_lcnn.runtime.interpreter import Interpreter, median_seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +23,6 @@ class LayerFigures:
 
     seconds: float
     decibels: float
-
-
-def signal_to_noise(expected, found):
-    """10 log10(sum expected^2 / sum (expected - found)^2), in dB; infinite where they are equal."""
-    expected, found = np.asarray(expected, np.float64), np.asarray(found, np.float64)
-    noise = ((expected - found) ** 2).sum()
-    return float(10 * np.log10((expected**2).sum() / noise)) if noise else float("inf")
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_lcnn import sparsity
-from tf_lcnn.layers import LookupConv2D
+from tf_lcnn.layers import sparsity
+from tf_lcnn.layers.lookup import LookupConv2D
 
 LOWERINGS = ("sparse", "gather", "folded")
 
@@ -23,7 +23,7 @@ LOWERINGS = ("sparse", "gather", "folded")
 class Constants:
     """What a lookup layer is on the phone: arrays, and where they apply.
 
-    Dictionary rows without a lookup are gone, a batch normalisation that follows is folded into
+    Dictionary rows without a lookup are gone, a batch normalization that follows is folded into
     coefficients and bias.
 
     Attributes:
@@ -74,12 +74,12 @@ class Constants:
         return self.dictionary @ self.coefficients
 
 
-def constants(call, batch_normalisation=None):
+def constants(call, batch_normalization=None):
     """The Constants of a traced call of a lookup layer.
 
     Args:
         call: a `profile.Call` of it.
-        batch_normalisation: a BatchNormalization on the layer's channels to fold in.
+        batch_normalization: a BatchNormalization on the layer's channels to fold in.
     """
     layer = call.layer
     dictionary, coefficients = (
@@ -92,8 +92,8 @@ def constants(call, batch_normalisation=None):
     bias = np.zeros(coefficients.shape[-1], np.float32)
     if layer.use_bias:
         bias = np.asarray(keras.ops.convert_to_numpy(layer.bias), np.float32)
-    if batch_normalisation is not None:
-        scale, offset = _affine(batch_normalisation)
+    if batch_normalization is not None:
+        scale, offset = _affine(batch_normalization)
         coefficients, bias = coefficients * scale, bias * scale + offset
     used = np.flatnonzero((coefficients != 0).any(axis=(0, 1, 3)))
     if not used.size:

@@ -23,7 +23,7 @@ def describe(model, images, costs):
 
     Args:
         model: the Keras model.
-        images: a `data.DataSet`: its labels, input and normalisation.
+        images: a `data.DataSet`: its labels, input and normalization.
         costs: the model's `ModelProfile`.
     """
     height, width, channels = images.image_shape

@@ -5,9 +5,9 @@ import math
 
 import keras
 
-from tf_lcnn.layers import LookupConv2D, LookupDense
+from tf_lcnn.layers.lookup import LookupConv2D, LookupDense
+from tf_lcnn.layers.sparsity import LookupL1
 from tf_lcnn.models import alexnet, resnet
-from tf_lcnn.sparsity import LookupL1
 
 
 def _families():

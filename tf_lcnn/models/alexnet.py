@@ -1,7 +1,7 @@
 """AlexNet, dense and LCNN, as the LCNN paper uses it.
 
 Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014, ungrouped:
-64-192-384-256-256 filters, fully connected layers of 4096, batch normalisation before each
+64-192-384-256-256 filters, fully connected layers of 4096, batch normalization before each
 ReLU. `alexnet_wide` has 96-256-384-384-256 filters: the dense baseline that the paper's
 program shipped with, wider than the net it turned into an LCNN. The classifier stays plain.
 """

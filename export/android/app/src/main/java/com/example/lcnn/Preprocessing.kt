@@ -17,10 +17,10 @@ enum class TensorType(val bytes: Int) {
     UINT8(1),
 }
 
-/** A tensor's values; quantised ones stand for scale * (value - zeroPoint). */
+/** A tensor's values; quantized ones stand for scale * (value - zeroPoint). */
 class TensorSpec(val type: TensorType, val scale: Float = 0f, val zeroPoint: Int = 0)
 
-/** The photo resized, cropped centrally, normalised and, where the model wants it, quantised. */
+/** The photo resized, cropped centrally, normalized and, where the model wants it, quantized. */
 fun toInput(photo: Photo, input: InputSpec, tensor: TensorSpec): ByteBuffer {
     val (height, width) = resizedSize(photo.height, photo.width, input)
     val rows = taps(photo.height, height, (height - input.height) / 2, input.height)
@@ -93,10 +93,10 @@ private fun taps(source: Int, resized: Int, from: Int, count: Int): List<Taps> {
     val scale = source.toDouble() / resized
     val reach = maxOf(scale, 1.0)
     return List(count) { i ->
-        val centre = (from + i + 0.5) * scale
-        val first = maxOf(ceil(centre - reach - 0.5).toInt(), 0)
-        val last = minOf(floor(centre + reach - 0.5).toInt(), source - 1)
-        val weights = DoubleArray(last - first + 1) { 1 - abs(first + it + 0.5 - centre) / reach }
+        val center = (from + i + 0.5) * scale
+        val first = maxOf(ceil(center - reach - 0.5).toInt(), 0)
+        val last = minOf(floor(center + reach - 0.5).toInt(), source - 1)
+        val weights = DoubleArray(last - first + 1) { 1 - abs(first + it + 0.5 - center) / reach }
         val sum = weights.sum()
         Taps(first, DoubleArray(weights.size) { weights[it] / sum })
     }
@@ -106,12 +106,12 @@ private fun ByteBuffer.put(pixel: Double, channel: Int, input: InputSpec, tensor
     val real = (pixel - input.mean[channel]) / input.std[channel]
     when (tensor.type) {
         TensorType.FLOAT32 -> putFloat(real.toFloat())
-        TensorType.INT8 -> put(quantised(real, tensor).coerceIn(-128, 127).toByte())
-        TensorType.UINT8 -> put(quantised(real, tensor).coerceIn(0, 255).toByte())
+        TensorType.INT8 -> put(quantized(real, tensor).coerceIn(-128, 127).toByte())
+        TensorType.UINT8 -> put(quantized(real, tensor).coerceIn(0, 255).toByte())
     }
 }
 
-private fun quantised(real: Double, tensor: TensorSpec): Long =
+private fun quantized(real: Double, tensor: TensorSpec): Long =
     (real / tensor.scale + tensor.zeroPoint).roundToLong()
 
 /** The real values of an output tensor, from the buffer's start. */

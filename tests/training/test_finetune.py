@@ -1,0 +1,239 @@
+"""Fine-tuning: sizes from loose to tight, dead rows, the teacher's part of the labels."""
+
+import keras
+import numpy as np
+import pytest
+from support.helpers import chain, numpy, random, settle
+
+from tf_lcnn import LookupConv2D
+from tf_lcnn.compression import size_plan
+from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.training import distillation, finetune
+from tf_lcnn.training.callbacks import project
+
+
+def net(k=8, **arguments):
+    keras.utils.set_random_seed(0)
+    return chain(
+        (6, 6, 4),
+        LookupConv2D(6, 3, k, name="first", **arguments),
+        keras.layers.BatchNormalization(name="bn"),
+        LookupConv2D(6, 3, k, name="second", threshold_scale=0),
+        keras.layers.GlobalAveragePooling2D(name="pool"),
+    )
+
+
+def lookups(layer):
+    return (numpy(layer.sparse_coefficients()) != 0).sum(axis=-2).max()
+
+
+def rows(layer):
+    return int(numpy(layer.sparse_coefficients()).any(axis=(0, 1, 3)).sum())
+
+
+# From loose to tight
+
+
+def test_sizes_fall_to_those_of_the_end():
+    tighten = finetune.Tighten({"a": (4, 2)}, loose_lookups=4, loose_rows=2, epochs=4)
+    assert [tighten.bounds("a", 16, epoch) for epoch in range(6)] == [
+        *[(8, 8), (7, 6), (6, 4), (5, 3), (4, 2), (4, 2)]
+    ]
+    # Never more than the dictionary has.
+    assert tighten.bounds("a", 6, 0) == (6, 6)
+
+
+def test_training_holds_every_layer_to_its_own_sizes():
+    model = net()
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append([(rows(x), lookups(x)) for x in lookup_layers(self.model)])
+
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    sizes = {"first": (4, 2), "second": (3, 1)}
+    model.fit(
+        random((16, 6, 6, 4)),
+        np.arange(16) % 6,
+        8,
+        epochs=3,
+        verbose=0,
+        callbacks=[finetune.Tighten(sizes, 2, 2, epochs=2), Watch()],
+    )
+    # Two steps an epoch.
+    assert seen[0] == seen[1] == [(8, 4), (6, 2)]
+    assert seen[-1] == seen[-2] == [(4, 2), (3, 1)]
+    assert model.get_layer("first").coefficients.constraint is None
+
+
+def test_the_rows_that_stay_are_those_that_give_most():
+    layer = net().get_layer("second")
+    scale = np.array([1, 9, 2, 8, 3, 7, 4, 6], np.float32)
+    layer.dictionary.assign(np.tile(scale, (6, 1)))
+    layer.coefficients.assign(np.ones(layer.coefficients.shape))
+    np.testing.assert_array_equal(np.flatnonzero(finetune._strongest(layer, 4)), [1, 3, 5, 7])
+
+
+def test_what_tighten_cannot_do_is_refused():
+    with pytest.raises(ValueError, match="go down over at least one epoch"):
+        finetune.Tighten({}, loose_lookups=0.5)
+    model = net()
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="no lookup layer third"):
+        model.fit(
+            random((2, 6, 6, 4)),
+            random((2, 6)),
+            verbose=0,
+            callbacks=[finetune.Tighten({"third": (4, 2)})],
+        )
+
+
+def test_a_loosened_plan_starts_larger():
+    layers = (
+        size_plan.Choice("a", (3, 3, 4, 6), 8, 2, 1.0, 2.0, 0.1),
+        size_plan.Choice("b", (4, 6), 4, 3, 1.0, 2.0, 0.1),
+        size_plan.Choice("c", (4, 6), None, None, 2.0, 2.0, 0.0),
+    )
+    plan = size_plan.Plan("net", "bytes", 9.0, 0.0, layers)
+    assert size_plan.loosened(plan, 2, 1.5).sizes == {"a": (12, 4), "b": (5, 5)}
+    assert size_plan.loosened(plan, 1, 1) == plan
+
+
+# Dead rows
+
+
+def kill(layer, *dead):
+    coefficients = numpy(layer.coefficients).copy()
+    coefficients[..., list(dead), :] = 0
+    layer.coefficients.assign(coefficients)
+
+
+def test_a_revived_row_shares_the_work_of_the_busiest_and_nothing_changes():
+    model = net()
+    project(model, 3)
+    layer = model.get_layer("second")
+    kill(layer, 2, 5)
+    x = random((4, 6, 6, 4))
+    before, count = numpy(model(x)), np.count_nonzero(numpy(layer.coefficients))
+    assert rows(layer) == 6
+    assert finetune.revive(layer) == 2
+    assert rows(layer) == 8
+    assert np.count_nonzero(numpy(layer.coefficients)) == count
+    assert lookups(layer) <= 3
+    np.testing.assert_allclose(numpy(model(x)), before, atol=1e-5)
+    assert finetune.revive(layer) == 0
+
+
+def test_rows_are_revived_while_training_goes_on():
+    model = net()
+    kill(model.get_layer("second"), 2)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.get_layer("second").coefficients.trainable = False
+    arguments = {"verbose": 0, "callbacks": [finetune.ReviveRows()]}
+    model.fit(random((4, 6, 6, 4)), np.arange(4), epochs=1, **arguments)
+    assert rows(model.get_layer("second")) == 7
+    model.fit(random((4, 6, 6, 4)), np.arange(4), epochs=2, **arguments)
+    assert rows(model.get_layer("second")) == 8
+
+
+def test_dead_rows_are_dropped_and_nothing_changes():
+    model = settle(net(threshold_scale=0.3))
+    kill(model.get_layer("first"), 0, 3)
+    kill(model.get_layer("second"), *range(8))
+    x = random((4, 6, 6, 4))
+    dropped = finetune.drop_rows(model)
+    assert [x.dictionary_size for x in lookup_layers(dropped)] == [6, 1]
+    np.testing.assert_allclose(numpy(dropped(x)), numpy(model(x)), atol=1e-6)
+    assert model.get_layer("first").dictionary_size == 8
+
+
+# The teacher
+
+
+def batch(count=5, classes=6, hints=0, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, (count, 1))
+    return (
+        labels,
+        rng.normal(size=(count, classes + hints)),
+        rng.normal(size=(count, classes + hints)),
+    )
+
+
+def softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("weight", "temperature", "hints"), [(0, 1, 0), (1, 4, 0), (0.3, 2, 0), (0.5, 4, 0.7)]
+)
+def test_the_loss_is_that_of_the_formula(weight, temperature, hints):
+    labels, answers, outputs = batch(hints=8)
+    loss = distillation.DistillationLoss(6, weight, temperature, hints)
+    found = loss(np.concatenate([labels, answers], axis=-1), outputs)
+    p, q = (softmax(x[:, :6] / temperature) for x in (answers, outputs))
+    cross = -np.log(softmax(outputs[:, :6])[np.arange(5), labels[:, 0]])
+    divergence = (p * np.log(p / q)).sum(axis=-1)
+    error = ((outputs[:, 6:] - answers[:, 6:]) ** 2).mean(axis=-1) / (answers[:, 6:] ** 2).mean()
+    expected = (1 - weight) * cross + weight * temperature**2 * divergence + hints * error
+    assert float(found) == pytest.approx(expected.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 1)])
+def test_plain_labels_are_taken_too(shape):
+    labels, answers, outputs = batch()
+    plain = labels.reshape(shape)
+    loss = float(distillation.DistillationLoss(6, 0.5)(plain, outputs))
+    cross = -np.log(softmax(outputs)[np.arange(5), labels[:, 0]])
+    assert loss == pytest.approx(cross.mean(), rel=1e-5)
+    for y in (plain, np.concatenate([labels, answers], axis=-1)):
+        accuracy = distillation.LabelAccuracy(6)
+        accuracy.update_state(y, outputs)
+        expected = (outputs.argmax(axis=-1) == labels[:, 0]).mean()
+        assert float(accuracy.result()) == pytest.approx(expected)
+
+
+def test_a_teacher_answers_and_a_model_learns_from_it_alone(tmp_path):
+    teacher, student = net(), settle(net(7))
+    x = random((32, 6, 6, 4))
+    wrong = np.zeros(32, int)
+
+    def distance():
+        return np.abs(softmax(numpy(student(x))) - softmax(numpy(teacher(x)))).mean()
+
+    before = distance()
+    student.compile(
+        keras.optimizers.Adam(0.01),
+        distillation.DistillationLoss(6, 1.0, 1.0),
+        metrics=[distillation.LabelAccuracy(6)],
+    )
+    batches = distillation.with_teacher([(x, wrong)] * 40, teacher)
+    student.fit(batches, steps_per_epoch=40, verbose=0)
+    assert distance() < 0.5 * before
+    # The compiled model can be saved and resumed.
+    student.save(tmp_path / "student.keras")
+    loaded = keras.models.load_model(tmp_path / "student.keras")
+    assert loaded.loss.get_config() == student.loss.get_config()
+
+
+def test_hints_come_with_the_logits_and_go():
+    model = net()
+    hinted = distillation.with_hints(model, ["bn"])
+    x = random((2, 6, 6, 4))
+    inner = keras.Model(model.inputs, model.get_layer("bn").output)
+    expected = np.concatenate([numpy(model(x)), numpy(inner(x)).reshape(2, -1)], axis=-1)
+    np.testing.assert_allclose(numpy(hinted(x)), expected, atol=1e-6)
+    np.testing.assert_array_equal(numpy(distillation.without_hints(hinted)(x)), numpy(model(x)))
+    assert (
+        distillation.with_hints(model, []) is model and distillation.without_hints(model) is model
+    )
+    with pytest.raises(ValueError, match=r"no layer 'block'; it has: .*bn"):
+        distillation.with_hints(model, ["block"])
+
+
+@pytest.mark.parametrize("arguments", [(1.5, 4, 0), (0.5, 0, 0), (0.5, 4, -1)])
+def test_weights_that_make_no_sense_are_refused(arguments):
+    with pytest.raises(ValueError, match="a weight from 0 to 1, a temperature > 0 and hints >= 0"):
+        distillation.DistillationLoss(6, *arguments)

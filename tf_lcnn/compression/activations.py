@@ -1,0 +1,182 @@
+"""What the convolutions and dense layers of a model see on real images: patches and moments."""
+
+import contextlib
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+from tf_lcnn.graph.trace import trace
+
+# Numbers that a forward pass takes in: its activations are a hundred times as many.
+_BATCH_NUMBERS = 3 * 50 * 128 * 128
+_MOST_IMAGES = 50
+# Patches per layer that moments are taken over; more change little and take longer.
+PATCHES = 20_000
+
+_ROUNDING = 1e-7
+
+
+class _Reached(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def _calls_of(layer, take):
+    """Within this context `take` gets every input of the layer, and may end the model's run."""
+    run = layer.call
+
+    def call(inputs, *args, **kwargs):
+        take(inputs)
+        return run(inputs, *args, **kwargs)
+
+    layer.call = call
+    try:
+        yield
+    finally:
+        del layer.call
+
+
+@contextlib.contextmanager
+def _unfiltered():
+    """Within this context Keras lets exceptions pass.
+
+    Where it filters tracebacks, the frames that it leaves out live on until the next full garbage
+    collection, and with them every activation of the pass: gigabytes.
+    """
+    filtering = keras.config.is_traceback_filtering_enabled()
+    keras.config.disable_traceback_filtering()
+    try:
+        yield
+    finally:
+        if filtering:
+            keras.config.enable_traceback_filtering()
+
+
+def batches(images):
+    """Yields the images (count, ...) in parts that one forward pass takes."""
+    count = max(1, min(_MOST_IMAGES, _BATCH_NUMBERS // math.prod(images.shape[1:])))
+    for start in range(0, len(images), count):
+        yield images[start : start + count]
+
+
+def sample(model, layer, images, calls, seed=0, patches=PATCHES):
+    """Yields the patches that a layer sees, batch by batch: float64 (count, taps*m).
+
+    The same positions are drawn for the same seed, images and shapes, so that the patches of a
+    layer and of its twin in another model are of the same places.
+
+    Args:
+        model: the model that the layer is in.
+        layer: a convolution or dense layer, with lookups or without.
+        images: (count, ...) inputs of the model.
+        calls: how often the layer runs in one pass.
+        seed: of the positions.
+        patches: about so many in all.
+    """
+    rng = np.random.default_rng(seed)
+    per_image = math.ceil(patches / len(images) / calls)
+    for batch in batches(images):
+        seen = []
+
+        def take(inputs, seen=seen):
+            seen.append(np.asarray(keras.ops.convert_to_numpy(inputs), np.float32))
+            if len(seen) == calls:
+                raise _Reached
+
+        with _calls_of(layer, take), _unfiltered(), contextlib.suppress(_Reached):
+            model(batch, training=False)
+        for inputs in seen:
+            yield _patches(layer, inputs, per_image, rng)
+
+
+def _patches(layer, inputs, per_image, rng):
+    if not hasattr(layer, "kernel_size"):
+        rows = inputs.reshape(len(inputs), -1, inputs.shape[-1])
+        places = _places(rng, len(rows), rows.shape[1], per_image)
+        return rows[np.arange(len(rows))[:, None], places].reshape(-1, rows.shape[-1])
+    if layer.data_format == "channels_first":
+        inputs = np.moveaxis(inputs, 1, -1)
+    sizes = (inputs.shape[1:3], layer.kernel_size, layer.strides, layer.dilation_rate)
+    axes = list(zip(*sizes, strict=True))
+    pads = [(0, 0)] * 4
+    if layer.padding == "same":
+        for axis, (size, kernel, stride, dilation) in enumerate(axes, start=1):
+            reach = (kernel - 1) * dilation + 1
+            total = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
+            pads[axis] = (total // 2, total - total // 2)
+    inputs = np.pad(inputs, pads)
+    reach = [(kernel - 1) * dilation + 1 for _, kernel, _, dilation in axes]
+    (down, right), (high, wide) = layer.strides, layer.dilation_rate
+    # A view: (images, rows, columns, m, kh, kw).
+    windows = np.lib.stride_tricks.sliding_window_view(inputs, reach, axis=(1, 2))
+    windows = windows[:, ::down, ::right, :, ::high, ::wide]
+    count, height, width = windows.shape[:3]
+    places = _places(rng, count, height * width, per_image)
+    chosen = windows[np.arange(count)[:, None], places // width, places % width]
+    return np.moveaxis(chosen, 2, -1).reshape(count * places.shape[1], -1)
+
+
+def _places(rng, images, positions, wanted):
+    """(images, min(wanted, positions)) positions, different ones within an image."""
+    return rng.random((images, positions)).argpartition(min(wanted, positions) - 1, axis=1)[
+        :, :wanted
+    ]
+
+
+@dataclasses.dataclass
+class Moments:
+    """Means and second moments of the patches of a layer, and of its targets.
+
+    With `centered` the means are taken off: a bias, or the batch normalization that follows,
+    makes good for any constant error.
+
+    Attributes:
+        patch_mean, target_mean: (taps*m,) and (n,).
+        patches: (taps*m, taps*m).
+        cross: patches with targets, (taps*m, n).
+        target_power: second moment of the targets, summed over filters.
+    """
+
+    patch_mean: np.ndarray
+    target_mean: np.ndarray
+    patches: np.ndarray
+    cross: np.ndarray
+    target_power: float
+
+
+def moments(pairs, centered):
+    """Moments of pairs (patches, targets), batch by batch."""
+    count, square, cross, power, first, wanted = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+    offsets = (0.0, 0.0)
+    for patches, targets in pairs:
+        if centered and not count:
+            # Moments about a point near the mean keep the digits that matter.
+            offsets = patches.mean(axis=0), targets.mean(axis=0)
+        patches, targets = patches - offsets[0], targets - offsets[1]
+        count += len(patches)
+        square = square + (patches.T @ patches).astype(np.float64)
+        cross = cross + (patches.T @ targets).astype(np.float64)
+        power += float((targets.astype(np.float64) ** 2).sum())
+        first = first + patches.sum(axis=0, dtype=np.float64)
+        wanted = wanted + targets.sum(axis=0, dtype=np.float64)
+    square, cross, power = square / count, cross / count, power / count
+    first, wanted = first / count, wanted / count
+    if centered:
+        square = square - np.outer(first, first)
+        cross = cross - np.outer(first, wanted)
+        power -= float((wanted**2).sum())
+    # Products of float32 are rounded by about this much, and could leave negative eigenvalues.
+    square = square + _ROUNDING * np.trace(square) / len(square) * np.eye(len(square))
+    means = first + offsets[0], wanted + offsets[1]
+    return Moments(*means, square, cross, max(power, 0.0))
+
+
+def call_counts(model):
+    """id of a layer -> how often it runs in one pass; in the order of the first runs."""
+    counts = {}
+    for call in trace(model):
+        if call.output_shape is not None:
+            counts[id(call.layer)] = counts.get(id(call.layer), 0) + 1
+    return counts

@@ -1,0 +1,151 @@
+"""Dictionaries from one LCNN in another, and training of the coefficients alone.
+
+    transfer_dictionaries(shallow, deep)
+    freeze_dictionaries(deep)
+
+Source: the LCNN paper, sections 4.2 (few-shot: frozen dictionaries, new coefficients) and 4.3
+(few-iteration: dictionaries of a shallow net in a deep one).
+"""
+
+import fnmatch
+
+import keras
+import numpy as np
+from keras import ops
+
+from tf_lcnn.layers.lookup import lookup_layers
+
+MATCHES = ("order", "best")
+
+
+def transfer_dictionaries(source, target, match="order"):
+    """Copies dictionaries from the lookup layers of one model into those of another.
+
+    Args:
+        source, target: built models. The dictionaries of `target` change, nothing else.
+        match: "order", the layers of both in the order of definition, those of `target` that are
+            more than those of `source` of a size taking its last one of that size; "best", for
+            each layer of `target` the dictionary of equal size whose vectors best span the
+            layer's own kernel; or a dict, name or pattern with * and ? of layers of `target` ->
+            name of a layer of `source`, other layers staying as they are.
+
+    Returns:
+        dict: layer of `target` -> layer of `source` that it got its dictionary from, by name.
+
+    Raises:
+        ValueError: unknown match, a name or pattern that fits no layer, or no dictionary of the
+            size (m, k) of a layer.
+    """
+    given, taking = lookup_layers(source), lookup_layers(target)
+    for model, layers in ((source, given), (target, taking)):
+        if not layers:
+            raise ValueError(f"{model.name} has no lookup layer to transfer dictionaries with.")
+    if isinstance(match, dict):
+        pairs = _by_name(source, target, given, taking, match)
+    elif match in MATCHES:
+        pick = _next_in_order if match == "order" else _best
+        pairs = [
+            (layer, pick(_of_size(given, layer, source), layer, i))
+            for layer, i in _numbered(taking)
+        ]
+    else:
+        raise ValueError(f"Unknown match {match!r}: {' or '.join(MATCHES)}, or a dict of names.")
+    for layer, found in pairs:
+        _refuse_size(layer, found)
+    for layer, found in pairs:
+        layer.dictionary.assign(ops.convert_to_numpy(found.dictionary))
+    return {layer.name: found.name for layer, found in pairs}
+
+
+def _by_name(source, target, given, taking, rules):
+    by_name = {layer.name: layer for layer in given}
+    pairs = {}
+    for pattern, name in rules.items():
+        if name not in by_name:
+            raise ValueError(
+                f"{source.name} has no lookup layer {name!r}; it has: {', '.join(by_name)}."
+            )
+        fitting = [layer for layer in taking if fnmatch.fnmatchcase(layer.name, pattern)]
+        if not fitting:
+            there = ", ".join(layer.name for layer in taking)
+            raise ValueError(f"{pattern!r} fits no lookup layer of {target.name}: {there}.")
+        for layer in fitting:
+            pairs.setdefault(layer.name, (layer, by_name[name]))
+    return list(pairs.values())
+
+
+def _numbered(layers):
+    """(layer, how many of its size come before it)."""
+    counts = {}
+    for layer in layers:
+        size = tuple(layer.dictionary.shape)
+        yield layer, counts.get(size, 0)
+        counts[size] = counts.get(size, 0) + 1
+
+
+def _of_size(given, layer, source):
+    size = tuple(layer.dictionary.shape)
+    found = [other for other in given if tuple(other.dictionary.shape) == size]
+    if not found:
+        there = sorted({tuple(other.dictionary.shape) for other in given})
+        raise ValueError(
+            f"{source.name} has no dictionary of (m, k) = {size} for layer {layer.name}; it has: "
+            f"{', '.join(map(str, there))}."
+        )
+    return found
+
+
+def _next_in_order(found, layer, number):
+    return found[min(number, len(found) - 1)]
+
+
+def _best(found, layer, number):
+    kernel = np.asarray(ops.convert_to_numpy(layer.kernel), np.float64)
+    vectors = np.moveaxis(kernel, -2, 0).reshape(kernel.shape[-2], -1)
+
+    def missed(other):
+        rows = np.asarray(ops.convert_to_numpy(other.dictionary), np.float64)
+        return np.linalg.norm(vectors - rows @ (np.linalg.pinv(rows) @ vectors))
+
+    return min(found, key=missed)
+
+
+def _refuse_size(layer, found):
+    mine, theirs = tuple(layer.dictionary.shape), tuple(found.dictionary.shape)
+    if mine != theirs:
+        raise ValueError(
+            f"The dictionary of {found.name} is of (m, k) = {theirs}, that of {layer.name} of "
+            f"{mine}."
+        )
+
+
+def freeze_dictionaries(model):
+    """From now on training leaves the dictionaries of a model as they are.
+
+    Compile the model after this, as after any change of what is trained.
+    """
+    for layer in lookup_layers(model):
+        layer.dictionary.trainable = False
+
+
+class _Support(keras.constraints.Constraint):
+    """Only these places may differ from zero."""
+
+    def __init__(self, places, inner):
+        self.places = places
+        self.inner = inner
+
+    def __call__(self, w):
+        w = w if self.inner is None else self.inner(w)
+        return w * ops.cast(self.places, w.dtype)
+
+
+def freeze_support(model):
+    """From now on training moves only the lookups that there are: zeros of P stay zeros.
+
+    It holds for this model in memory; one that is loaded from a file has to be told again. Compile
+    the model after this.
+    """
+    for layer in lookup_layers(model):
+        places = np.asarray(ops.convert_to_numpy(layer.sparse_coefficients())) != 0
+        layer.coefficients.constraint = _Support(places, layer.coefficients.constraint)

@@ -1,0 +1,250 @@
+"""What a Keras model costs: multiplications, parameters, lookups, bytes. Data first, table last.
+
+Counting, for batch 1, in multiplications; bias, batch normalization, activation and pooling are
+free. A dense convolution takes ho*wo*n*m*kh*kw. A lookup convolution takes k*m at every position
+where S is computed (dictionary stage) and one per output position and non-zero of P (lookup
+stage). Two conventions say where S is computed: "unpadded", on the H*W pixels of the map, the
+zero padding being applied to S; "padded", on (H + 2p)*(W + 2p) with p = kernel // 2 for "same",
+as the paper's own program counts. A 1x1 layer computes S only where it is read, in both.
+
+The dense *twin* of a layer is the plain layer of equal shape. Bytes are those of the weights in
+a float32 .tflite: batch normalization folded into the layer before it, sparse P stored with its
+indices; graph and metadata come on top.
+"""
+
+import math
+
+import keras
+import numpy as np
+from keras import layers as kl
+
+from tf_lcnn.costs.report import LayerProfile, ModelProfile
+from tf_lcnn.graph.trace import own_weights, sublayers, trace
+from tf_lcnn.layers.lookup import LookupConv2D, LookupDense
+
+CONVENTIONS = ("unpadded", "padded")
+
+# One multiplication per weight and output position, or per weight and input position.
+_PER_OUTPUT = (kl.Conv1D, kl.Conv2D, kl.Conv3D, kl.DepthwiseConv1D, kl.DepthwiseConv2D, kl.Dense)
+_PER_INPUT = (kl.Conv1DTranspose, kl.Conv2DTranspose, kl.Conv3DTranspose)
+_FREE = (
+    *(kl.InputLayer, kl.Activation, kl.ReLU, kl.LeakyReLU, kl.PReLU, kl.ELU, kl.Softmax),
+    *(kl.BatchNormalization, kl.LayerNormalization, kl.GroupNormalization, kl.Rescaling),
+    *(kl.Normalization, kl.Dropout, kl.SpatialDropout2D, kl.GaussianNoise, kl.GaussianDropout),
+    *(kl.Flatten, kl.Reshape, kl.Permute, kl.RepeatVector, kl.Add, kl.Subtract, kl.Concatenate),
+    *(kl.Average, kl.Maximum, kl.Minimum, kl.ZeroPadding1D, kl.ZeroPadding2D, kl.ZeroPadding3D),
+    *(kl.Cropping1D, kl.Cropping2D, kl.Cropping3D, kl.UpSampling1D, kl.UpSampling2D),
+    *(kl.MaxPooling1D, kl.MaxPooling2D, kl.MaxPooling3D, kl.AveragePooling1D),
+    *(kl.AveragePooling2D, kl.AveragePooling3D, kl.GlobalAveragePooling1D),
+    *(kl.GlobalAveragePooling2D, kl.GlobalAveragePooling3D, kl.GlobalMaxPooling1D),
+    *(kl.GlobalMaxPooling2D, kl.GlobalMaxPooling3D, kl.Identity),
+)
+_FREE_OPERATIONS = (
+    "Add",
+    "Subtract",
+    "Relu",
+    "Relu6",
+    "Reshape",
+    "Transpose",
+    "Concatenate",
+    "Pad",
+)
+_LOOKUP = (LookupConv2D, LookupDense)
+
+
+def profile(model, input_shape=None, convention="unpadded"):
+    """Counts what a Keras model costs; any model, functional, Sequential or subclassed.
+
+    It runs the model once, on zeros, to see the shapes.
+
+    Args:
+        model: a Keras model.
+        input_shape: shape of one input without the batch; needed only where the model leaves a
+            size open (None) or does not know its input.
+        convention: "unpadded" or "padded", see the module's text.
+
+    Returns:
+        ModelProfile.
+
+    Raises:
+        ValueError: unknown convention, or an input shape that is needed and missing.
+    """
+    if convention not in CONVENTIONS:
+        raise ValueError(f"Unknown convention {convention!r}: {', '.join(CONVENTIONS)}.")
+    return measure(trace(model, input_shape), model.name, convention)
+
+
+def folds(call, calls):
+    """Whether this call is of a BatchNormalization that the layer before it can take in.
+
+    That layer is linear, each of the two runs once, and nothing else uses what is between them.
+    """
+    normalization, layer = call.layer, call.follows
+    if not isinstance(normalization, kl.BatchNormalization):
+        return False
+    if type(layer) not in (*_PER_OUTPUT, *_LOOKUP):
+        return False
+    if layer.activation is not keras.activations.linear:
+        return False
+    before = [other for other in calls if other.layer is layer]
+    once = len(before) == 1 and sum(other.layer is normalization for other in calls) == 1
+    on_channels = normalization.axis in (-1, len(call.input_shape))
+    return once and before[0].uses == 1 and on_channels
+
+
+def measure(calls, name, convention="unpadded"):
+    """ModelProfile of traced calls, with the weights as they are now."""
+    by_layer = {}
+    for call in calls:
+        by_layer.setdefault(id(call.layer), []).append(call)
+    folded = {id(call.layer) for call in calls if folds(call, calls)}
+    # A dictionary that layers share counts in the first.
+    counted = set()
+    profiles = [
+        _layer_profile(layer_calls, convention, counted, layer in folded)
+        for layer, layer_calls in by_layer.items()
+    ]
+    return ModelProfile(name, convention, tuple(p for p in profiles if p is not None))
+
+
+def _layer_profile(calls, convention, counted, folded):
+    layer = calls[0].layer
+    if type(layer) in _LOOKUP and layer.dictionary_size is not None:
+        return _lookup_profile(calls, convention, counted)
+    weights = [np.asarray(keras.ops.convert_to_numpy(w)) for w in own_weights(layer)]
+    parameters = sum(w.size for w in weights)
+    dense = _plain_multiplications(calls)
+    if dense == 0 and not parameters:
+        return None
+    is_container = isinstance(layer, keras.Layer) and len(sublayers(layer)) > 1
+    if dense is None and is_container and not parameters:
+        # Its layers are counted, each by itself.
+        return None
+    size = 0 if folded else _plain_bytes(calls, parameters)
+    return LayerProfile(
+        name=layer.name,
+        type=type(layer).__name__,
+        input_shape=calls[0].input_shape,
+        output_shape=calls[0].output_shape or (),
+        dense_multiplications=dense,
+        dictionary_multiplications=0,
+        lookup_multiplications=0,
+        multiplications=dense,
+        parameters=parameters,
+        twin_parameters=parameters,
+        nonzeros=sum(int(np.count_nonzero(w)) for w in weights),
+        bytes=size,
+        twin_bytes=size,
+    )
+
+
+def _plain_multiplications(calls):
+    """Multiplications of a layer without lookups; None where they are not known."""
+    layer = calls[0].layer
+    kind = type(layer)
+    if any(call.output_shape is None for call in calls):
+        return None
+    if kind.__name__ == "Multiply":
+        return sum(math.prod(call.output_shape) for call in calls)
+    if not isinstance(layer, keras.Layer):
+        return 0 if kind.__name__ in _FREE_OPERATIONS else None
+    if kind in _FREE:
+        return 0
+    if kind in (*_PER_OUTPUT, *_PER_INPUT, *_LOOKUP):
+        kernels = (layer.kernel,)
+    elif kind in (kl.SeparableConv1D, kl.SeparableConv2D):
+        kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+    else:
+        return None
+    per_position = sum(math.prod(kernel.shape) for kernel in kernels)
+    side = "input_shape" if kind in _PER_INPUT else "output_shape"
+    return per_position * sum(_positions(layer, getattr(call, side)) for call in calls)
+
+
+def _spatial(layer, shape):
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    return shape[1:] if first else shape[:-1]
+
+
+def _positions(layer, shape):
+    return math.prod(_spatial(layer, shape))
+
+
+def _plain_bytes(calls, parameters):
+    layer = calls[0].layer
+    if isinstance(layer, kl.BatchNormalization):
+        # Scale and offset. Folded, they are in the kernel and the bias of the layer before.
+        return 4 * 2 * math.prod(layer.moving_mean.shape)
+    if type(layer) in (*_PER_OUTPUT, *_LOOKUP) and not layer.use_bias:
+        # LiteRT's convolutions have a bias always.
+        shape = calls[0].output_shape
+        return 4 * (parameters + math.prod(shape) // math.prod(_spatial(layer, shape)))
+    return 4 * parameters
+
+
+def sparse_bytes(shape, nonzeros, value_bytes=4):
+    """Bytes of a sparse P in a .tflite: values in CSR along k; dense if that is less.
+
+    Args:
+        shape: (..., k, n) of P.
+        nonzeros: the entries stored.
+        value_bytes: of an entry, 4 for float32.
+    """
+    *taps, k, n = shape
+    rows = n * math.prod(taps)
+    index = _integer_bytes(k - 1)
+    csr = nonzeros * (value_bytes + index) + (rows + 1) * _integer_bytes(nonzeros)
+    return min(csr, value_bytes * rows * k)
+
+
+def _integer_bytes(largest):
+    return 1 if largest <= 0xFF else 2 if largest <= 0xFFFF else 4
+
+
+def _lookup_profile(calls, convention, counted):
+    layer = calls[0].layer
+    found = np.asarray(keras.ops.convert_to_numpy(layer.sparse_coefficients())) != 0
+    dictionary = np.asarray(keras.ops.convert_to_numpy(layer.dictionary))
+    per_position = found.sum(axis=-2)
+    lookups = int(found.sum())
+    m, k = dictionary.shape
+    if id(layer.dictionary) in counted:
+        dictionary = dictionary[:, :0]
+    counted.add(id(layer.dictionary))
+    *taps, _, n = found.shape
+    out = sum(_positions(layer, call.output_shape) for call in calls)
+    stage = sum(_dictionary_positions(layer, call, convention) for call in calls)
+    bias = n if layer.use_bias else 0
+    bias_nonzeros = int(np.count_nonzero(layer.bias)) if layer.use_bias else 0
+    return LayerProfile(
+        name=layer.name,
+        type=type(layer).__name__,
+        input_shape=calls[0].input_shape,
+        output_shape=calls[0].output_shape,
+        dense_multiplications=out * math.prod(taps) * m * n,
+        dictionary_multiplications=stage * m * k,
+        lookup_multiplications=out * lookups,
+        multiplications=stage * m * k + out * lookups,
+        parameters=dictionary.size + found.size + bias,
+        twin_parameters=math.prod(taps) * m * n + bias,
+        nonzeros=int(np.count_nonzero(dictionary)) + lookups + bias_nonzeros,
+        bytes=4 * (dictionary.size + n) + sparse_bytes(found.shape, lookups),
+        twin_bytes=4 * (math.prod(taps) * m * n + n),
+        dictionary_size=k,
+        lookups=lookups,
+        coefficients=found.size,
+        mean_s=float(per_position.mean()),
+        max_s=int(per_position.max()),
+    )
+
+
+def _dictionary_positions(layer, call, convention):
+    if isinstance(layer, LookupDense) or layer.kernel_size == (1, 1):
+        return _positions(layer, call.output_shape)
+    if convention == "unpadded":
+        return _positions(layer, call.unpadded_shape)
+    sizes = _spatial(layer, call.input_shape)
+    if layer.padding == "same":
+        reach = zip(layer.kernel_size, layer.dilation_rate, strict=True)
+        sizes = [size + (kh // 2) * d * 2 for size, (kh, d) in zip(sizes, reach, strict=True)]
+    return math.prod(sizes)

@@ -1,0 +1,223 @@
+"""Image classification data, from where it lies to batches: `load(name).training(...)`.
+
+Splits: *test* is for the final figure only, *validation* is held out of the training images.
+Both are the same in every run, whatever its seed. All pixel values are 0 to 255; batches are
+normalized with the mean and standard deviation per channel of the training images.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tf_lcnn.data import sources
+from tf_lcnn.data.sources import Indexed, Streamed
+
+VALIDATION_SHARE = 0.1
+TEST_SHARE = 0.2
+SPLIT_SEED = 0
+
+# Data sets whose images mean something else when mirrored.
+NOT_MIRRORED = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")
+
+STATISTICS_IMAGES = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """Splits of images, and how they become batches.
+
+    Attributes:
+        name, class_names: label i is `class_names[i]`.
+        image_shape: (height, width, channels) of what the network sees.
+        mean, std: per channel, of pixel values 0 to 255 of the training images.
+        fixed_size: every stored image has image_shape already.
+        mirror: whether training mirrors images at random.
+        train, validation, test: the splits.
+        decode: a payload -> a uint8 image.
+    """
+
+    name: str
+    class_names: tuple
+    image_shape: tuple
+    mean: tuple
+    std: tuple
+    fixed_size: bool
+    mirror: bool
+    train: Indexed | Streamed
+    validation: Indexed | Streamed
+    test: Indexed | Streamed
+    decode: callable
+
+    @property
+    def short_side(self):
+        """The short side to which an image is resized before its crop; None: it fits as it is.
+
+        ImageNet has 256 for a crop of 224; other sizes have the same ratio.
+        """
+        return None if self.fixed_size else round(max(self.image_shape[:2]) * 256 / 224)
+
+    def batches_per_epoch(self, batch_size):
+        """Full batches in the training split: an epoch leaves the remainder out."""
+        if batch_size < 1:
+            raise ValueError(f"A batch holds at least one image, not {batch_size}.")
+        count = len(self.train) // batch_size
+        if not count:
+            raise ValueError(
+                f"Batch size {batch_size} is larger than the {len(self.train)} training images "
+                f"of {self.name}."
+            )
+        return count
+
+    def training(self, batch_size, first_epoch, epochs, seed, parts=1):
+        """Shuffled, augmented batches (images, labels) of the epochs first_epoch to epochs - 1.
+
+        The order and the augmentation of an epoch depend on the seed and the epoch alone, so a
+        resumed run sees what an unbroken one does.
+
+        Args:
+            batch_size: images per step of the optimizer.
+            parts: each batch comes in this many equal parts (gradient accumulation).
+        """
+        if parts < 1 or batch_size % parts:
+            raise ValueError(f"A batch of {batch_size} does not break into {parts} equal parts.")
+        used = self.batches_per_epoch(batch_size) * batch_size
+
+        def one_epoch(epoch):
+            # A shuffled stream draws from the global seed of this graph too; tf.data cannot take
+            # a 0 there beside the seed of the epoch, a tensor.
+            tf.random.set_seed(1)
+            order = tf.stack([tf.constant(seed, tf.int64), epoch])
+            records = self.train.records(order).take(used)
+
+            def augment(i, payload, label):
+                draw = tf.stack([order[0] * 1_000_003 + epoch, i])
+                return self._augment(self.decode(payload), draw), label
+
+            return records.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+
+        epochs = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
+        return epochs.batch(batch_size // parts, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+    def evaluation(self, split, batch_size):
+        """Batches (images, labels) of a whole split, in order, not augmented.
+
+        Args:
+            split: "train", "validation" or "test".
+        """
+
+        def prepare(_, payload, label):
+            return self._central(self.decode(payload)), label
+
+        records = getattr(self, split).records()
+        batches = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    def _augment(self, image, seed):
+        height, width, channels = self.image_shape
+        if self.fixed_size:
+            # CIFAR: 4 pixels around 32 x 32, then a crop; the same share for other sizes.
+            pad = ((height // 8,) * 2, (width // 8,) * 2, (0, 0))
+            image = tf.pad(self._normalize(image), pad)
+        else:
+            image = self._normalize(self._resize(image))
+        image = tf.image.stateless_random_crop(image, self.image_shape, seed)
+        if self.mirror:
+            image = tf.image.stateless_random_flip_left_right(image, seed + 1)
+        return tf.ensure_shape(image, (height, width, channels))
+
+    def _central(self, image):
+        if not self.fixed_size:
+            image = self._resize(image)
+            top, left = ((tf.shape(image)[i] - self.image_shape[i]) // 2 for i in (0, 1))
+            image = image[top : top + self.image_shape[0], left : left + self.image_shape[1]]
+        return tf.ensure_shape(self._normalize(image), self.image_shape)
+
+    def _resize(self, image):
+        size = tf.cast(tf.shape(image)[:2], tf.float64)
+        size = tf.cast(tf.round(size * (self.short_side / tf.reduce_min(size))), tf.int32)
+        return tf.image.resize(image, size, antialias=True)
+
+    def _normalize(self, image):
+        return (tf.cast(image, tf.float32) - tf.constant(self.mean)) / tf.constant(self.std)
+
+
+def load(name, data_dir=None, image_size=None, default_size=224, download=False):
+    """Loads an image classification data set.
+
+    Args:
+        name: "digits" (embedded in scikit-learn: 1,797 scans of handwriting, 8 x 8);
+            "image_folder" (data_dir is a folder, or a zip file of one, with a folder of images
+            per class, or such folders inside train, val or validation, and test); or any
+            image classification set of TensorFlow Datasets, like "cifar10".
+        data_dir: where the data lies; None is TFDS's own default for a TFDS set.
+        image_size: height and width that the network sees; None takes the stored size where
+            all images have the same, else default_size.
+        default_size: see image_size.
+        download: whether TFDS may download and prepare a missing set.
+
+    Raises:
+        ValueError: unknown name, unusable folder, a broken image, an empty class.
+        FileNotFoundError: the data is not there; the message says how to get it.
+    """
+    if name == "digits":
+        splits, class_names, decode = sources.digits()
+    elif name == "image_folder":
+        splits, class_names, decode = sources.image_folder(data_dir)
+    else:
+        splits, class_names, decode = sources.tensorflow_dataset(name, data_dir, download)
+    splits = _hold_out(splits)
+    train = splits["train"]
+    if decode is None:
+        stored = train.payloads.shape[1:3]
+        mean, std = _statistics(train.payloads)
+    else:
+        stored = None
+        sample = train.records().take(STATISTICS_IMAGES).map(lambda _, x, y: decode(x))
+        mean, std = _statistics(sample.as_numpy_iterator())
+    size = (image_size,) * 2 if image_size else stored or (default_size,) * 2
+    return DataSet(
+        name=name,
+        class_names=tuple(class_names),
+        image_shape=(*size, len(mean)),
+        mean=mean,
+        std=std,
+        fixed_size=size == stored,
+        mirror=name not in NOT_MIRRORED,
+        decode=decode or (lambda image: image),
+        **splits,
+    )
+
+
+def _statistics(images):
+    """Mean and standard deviation per channel over images (height, width, channels)."""
+    count, total, squares = 0, 0.0, 0.0
+    for image in images:
+        pixels = image.reshape(-1, image.shape[-1]).astype(np.float64)
+        count += len(pixels)
+        total = total + pixels.sum(axis=0)
+        squares = squares + (pixels**2).sum(axis=0)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    # A channel that never varies is left as it is, not divided by zero.
+    std = np.where(std > 0, std, 1.0)
+    return tuple(float(x) for x in np.float32(mean)), tuple(float(x) for x in np.float32(std))
+
+
+def _hold_out(splits):
+    """Adds the splits that are missing, out of train."""
+    for name, share in (("test", TEST_SHARE), ("validation", VALIDATION_SHARE)):
+        if name in splits:
+            continue
+        train = splits["train"]
+        held = max(1, round(len(train) * share))
+        if held >= len(train):
+            raise ValueError(f"{len(train)} training images are too few to hold out a {name} part.")
+        if isinstance(train, Streamed):
+            splits[name] = Streamed(train.dataset.take(held), held)
+            splits["train"] = Streamed(train.dataset.skip(held), len(train) - held)
+        else:
+            order = np.random.default_rng(SPLIT_SEED).permutation(len(train))
+            splits[name] = train.take(np.sort(order[:held]))
+            splits["train"] = train.take(np.sort(order[held:]))
+    return splits

@@ -1,0 +1,71 @@
+"""Callbacks of a run of train.py: weight decay, NaN, the log and checkpoints."""
+
+import math
+import pathlib
+
+import keras
+
+from tf_lcnn.layers import sparsity
+from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.models.saving import save_model
+from tf_lcnn.training.run_directory import CHECKPOINT
+
+
+class WeightDecayUntil(keras.callbacks.Callback):
+    """Switches weight decay off from this epoch on, as the paper's ResNet schedule does."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch >= self.epoch and self.model.optimizer.weight_decay:
+            self.model.optimizer.weight_decay = 0.0
+            # The compiled step holds the value that it was traced with.
+            self.model.make_train_function(force=True)
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends training with a FloatingPointError as soon as the loss is not finite."""
+
+    def __init__(self):
+        super().__init__()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"The loss is {loss} in epoch {self._epoch + 1}, batch {batch + 1}: training "
+                "stopped. A lower learning rate may help."
+            )
+
+
+class PlainLog(keras.callbacks.Callback):
+    """A line per epoch, for output that is not a terminal."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        figures = ("loss", "accuracy", "val_loss", "val_accuracy", "mean_s", "max_s", "speedup")
+        shown = [f"{name} {logs[name]:.4g}" for name in figures if name in logs]
+        print(f"epoch {epoch + 1}/{self.params['epochs']}: {', '.join(shown)}", flush=True)
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves model and optimizer after each epoch, so that a killed run can go on.
+
+    The file is written beside its place and then renamed: at any moment there is a whole one or
+    none. The threshold is applied to the coefficients first, so that the run goes on from
+    exactly what is saved.
+    """
+
+    def __init__(self, run_dir):
+        super().__init__()
+        self.path = pathlib.Path(run_dir) / CHECKPOINT
+
+    def on_epoch_end(self, epoch, logs=None):
+        for layer in lookup_layers(self.model):
+            layer.coefficients.assign(sparsity.threshold(layer.coefficients, layer.epsilon))
+        save_model(self.model, self.path)
