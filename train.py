@@ -22,7 +22,7 @@ from tf_lcnn import lookupify, models, profile
 from tf_lcnn.compression import coding, convert, planner, size_plan
 from tf_lcnn.data import datasets
 from tf_lcnn.layers import sparsity
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite import export, proof
 from tf_lcnn.models import saving, zoo
 from tf_lcnn.training import (

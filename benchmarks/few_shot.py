@@ -22,7 +22,7 @@ from absl import app, flags, logging
 from tf_lcnn import LookupConv2D, files
 from tf_lcnn.compression import transfer
 from tf_lcnn.data import datasets
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.layers.sparsity import geometric_schedule
 from tf_lcnn.training.callbacks import TopS
 

@@ -34,7 +34,7 @@ from absl import app, flags, logging
 from tf_lcnn import files, profile
 from tf_lcnn.data import datasets
 from tf_lcnn.graph.trace import sublayers
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite import export, lowering, proof
 from tf_lcnn.lite.choice import AUTO
 from tf_lcnn.models import saving

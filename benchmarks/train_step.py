@@ -17,7 +17,7 @@ import numpy as np
 from absl import app, flags
 
 from tf_lcnn import models
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.training.callbacks import TopS
 
 FLAGS = flags.FLAGS

@@ -9,7 +9,7 @@ from support.helpers import chain, numpy, random, settle
 
 from tf_lcnn import lookupify
 from tf_lcnn.compression import activations, coding
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 
 IMAGES = random((40, 9, 9, 3), 7)
 

@@ -12,7 +12,7 @@ from support.helpers import chain
 from tf_lcnn import LookupConv2D, LookupDense, lookupify, profile
 from tf_lcnn.compression.convert import decisions
 from tf_lcnn.graph.trace import sublayers
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 
 SHAPE = (8, 8, 3)
 
@@ -239,7 +239,7 @@ def awkward():
 
 REASONS = {
     "few_vectors": "dictionary_size 4 is not smaller than its 4 weight vectors",
-    "depthwise": "no lookup form",
+    "depthwise": "depthwise: a filter reads one channel, so its weight vectors have one number",
     "grouped": "2 groups",
     "separable": "no lookup form",
     "transposed": "no lookup form",

@@ -11,7 +11,7 @@ from support.helpers import chain, numpy, random, settle
 
 from tf_lcnn import lookupify, profile
 from tf_lcnn.compression import planner, sites, size_plan
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite import prices
 from tf_lcnn.lite.choice import choose_lowerings as plan_export
 from tf_lcnn.runtime import native

@@ -8,7 +8,7 @@ from support.helpers import chain, constant_bytes, numpy, random, settle
 
 from tf_lcnn import LookupConv2D, LookupDense, profile
 from tf_lcnn.compression import transfer
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite.choice import choose_lowerings
 from tf_lcnn.lite.export import convert, in_float32
 from tf_lcnn.runtime.interpreter import parse

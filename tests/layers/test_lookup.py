@@ -12,7 +12,7 @@ from support.helpers import numpy, random
 
 from tf_lcnn import LookupConv2D, LookupDense, LookupL1
 from tf_lcnn.graph.trace import sublayers
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 
 HALF_ULP = 2.0**-24
 

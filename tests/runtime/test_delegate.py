@@ -12,7 +12,7 @@ from ai_edge_litert import interpreter as litert
 from support.helpers import chain, random
 
 from tf_lcnn import LookupConv2D, LookupDense, lookupify, models
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite.choice import choose_lowerings
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.export import convert, operators

@@ -10,7 +10,7 @@ from support.helpers import numpy
 
 from tf_lcnn import LookupConv2D, LookupDense, profile
 from tf_lcnn.layers import sparsity
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.training.callbacks import SparsityMonitor, TopS
 
 RNG = np.random.default_rng(0)

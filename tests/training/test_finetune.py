@@ -7,7 +7,7 @@ from support.helpers import chain, numpy, random, settle
 
 from tf_lcnn import LookupConv2D
 from tf_lcnn.compression import size_plan
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.training import distillation, finetune
 from tf_lcnn.training.callbacks import project
 

@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
 
 import keras
 import numpy as np
 
 from tf_lcnn.graph.trace import trace
+from tf_lcnn.layers import family
 
 # Numbers that a forward pass takes in: its activations are a hundred times as many.
 _BATCH_NUMBERS = 3 * 50 * 128 * 128
@@ -88,37 +90,11 @@ def sample(model, layer, images, calls, seed=0, patches=PATCHES):
         with _calls_of(layer, take), _unfiltered(), contextlib.suppress(_Reached):
             model(batch, training=False)
         for inputs in seen:
-            yield _patches(layer, inputs, per_image, rng)
+            places = functools.partial(_places, rng, len(inputs), wanted=per_image)
+            yield family.either(layer).patches(layer, inputs, places)
 
 
-def _patches(layer, inputs, per_image, rng):
-    if not hasattr(layer, "kernel_size"):
-        rows = inputs.reshape(len(inputs), -1, inputs.shape[-1])
-        places = _places(rng, len(rows), rows.shape[1], per_image)
-        return rows[np.arange(len(rows))[:, None], places].reshape(-1, rows.shape[-1])
-    if layer.data_format == "channels_first":
-        inputs = np.moveaxis(inputs, 1, -1)
-    sizes = (inputs.shape[1:3], layer.kernel_size, layer.strides, layer.dilation_rate)
-    axes = list(zip(*sizes, strict=True))
-    pads = [(0, 0)] * 4
-    if layer.padding == "same":
-        for axis, (size, kernel, stride, dilation) in enumerate(axes, start=1):
-            reach = (kernel - 1) * dilation + 1
-            total = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
-            pads[axis] = (total // 2, total - total // 2)
-    inputs = np.pad(inputs, pads)
-    reach = [(kernel - 1) * dilation + 1 for _, kernel, _, dilation in axes]
-    (down, right), (high, wide) = layer.strides, layer.dilation_rate
-    # A view: (images, rows, columns, m, kh, kw).
-    windows = np.lib.stride_tricks.sliding_window_view(inputs, reach, axis=(1, 2))
-    windows = windows[:, ::down, ::right, :, ::high, ::wide]
-    count, height, width = windows.shape[:3]
-    places = _places(rng, count, height * width, per_image)
-    chosen = windows[np.arange(count)[:, None], places // width, places % width]
-    return np.moveaxis(chosen, 2, -1).reshape(count * places.shape[1], -1)
-
-
-def _places(rng, images, positions, wanted):
+def _places(rng, images, positions, *, wanted):
     """(images, min(wanted, positions)) positions, different ones within an image."""
     return rng.random((images, positions)).argpartition(min(wanted, positions) - 1, axis=1)[
         :, :wanted

@@ -18,6 +18,7 @@ import numpy as np
 from tf_lcnn import files
 from tf_lcnn.compression import activations, sparse_coding
 from tf_lcnn.graph.trace import sublayers, trace
+from tf_lcnn.layers import family
 
 # Weights that few patches tell apart stay near the parent's: relative to the mean moment.
 RIDGE = 1e-2
@@ -156,9 +157,8 @@ def _normalizations(model):
 
 
 def flat_kernel(layer):
-    """The kernel of a convolution or dense layer as (taps, m, n), float64."""
-    kernel = np.asarray(keras.ops.convert_to_numpy(layer.kernel), np.float64)
-    return kernel.reshape(-1, *kernel.shape[-2:])
+    """The weights of a layer that lookups can replace, as (taps, m, n), float64."""
+    return family.either(layer).kernel(layer)
 
 
 def _code_layer(parent, lcnn, layer, copy, normalization, s, images, calls, seed):
@@ -215,9 +215,7 @@ def _target(seen, weights):
 
 
 def _assign(copy, normalization, kept):
-    coefficients = kept["coefficients"]
-    copy.dictionary.assign(kept["dictionary"].astype(np.float32))
-    copy.coefficients.assign(coefficients.reshape(copy.coefficients.shape).astype(np.float32))
+    family.of(copy).set_lookups(copy, kept["dictionary"], kept["coefficients"])
     if copy.use_bias:
         copy.bias.assign(copy.bias + kept["shift"].astype(np.float32))
     elif normalization is not None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import fnmatch
-import math
 import warnings
 
 import keras
@@ -10,8 +9,7 @@ import keras
 from tf_lcnn.compression import coding
 from tf_lcnn.graph.rebuild import copy_layer
 from tf_lcnn.graph.trace import sublayers
-from tf_lcnn.layers import sparsity
-from tf_lcnn.layers.lookup import LookupConv2D, LookupDense
+from tf_lcnn.layers import family, sparsity
 
 KEEP = "keep"
 INITS = ("random", "trained")
@@ -78,7 +76,7 @@ def lookupify(
             as the model takes them; the seed; a folder that keeps each layer when it is done, so
             that an interrupted call goes on there; a function that gets each layer's errors, a
             `trained.LayerError`, as soon as it is done.
-        **lookup_arguments: arguments of `LookupConv2D` and `LookupDense` for all lookup layers,
+        **lookup_arguments: arguments of the lookup layers (see `LookupConv2D`) for all of them,
             like threshold_scale, which is 0 for init="trained" unless it is given.
 
     Returns:
@@ -111,11 +109,7 @@ def lookupify(
         if k is None:
             copy = copy_layer(layer, made)
         else:
-            kind = LookupConv2D if type(layer) is keras.layers.Conv2D else LookupDense
-            config = {**layer.get_config(), "dictionary_size": k, **lookup_arguments}
-            # An option of Dense's own quantization, off for a layer that is converted.
-            config.pop("quantization_config", None)
-            copy = kind.from_config(config)
+            copy = family.replacing(layer).build(layer, k, **lookup_arguments)
         copies.append((layer, copy))
         return copy
 
@@ -125,8 +119,8 @@ def lookupify(
             # A functional model also holds operations, which have no weights.
             if isinstance(layer, keras.Layer):
                 copy.set_weights(layer.get_weights())
-        elif layer.built and layer.use_bias:
-            copy.bias.assign(layer.bias)
+        elif layer.built:
+            family.replacing(layer).carry_over(layer, copy)
     surprises = [d for _, d in decided if d.dictionary_size is None and d.wanted]
     if surprises:
         listed = "; ".join(f"{d.name} ({d.type}: {d.reason})" for d in surprises)
@@ -158,7 +152,7 @@ def _decide(model, dictionary_size, rules):
     if not _can_be_cloned(model):
         raise ValueError(
             f"lookupify takes a functional or Sequential model; {model.name} is a "
-            f"{type(model).__name__}: use LookupConv2D and LookupDense in its code instead."
+            f"{type(model).__name__}: put the layers of tf_lcnn.layers in its code instead."
         )
     rules = dict(rules or {})
     for pattern, size in {"dictionary_size": dictionary_size, **rules}.items():
@@ -183,30 +177,8 @@ def _decision(layer, size):
     kind = type(layer)
     if size == KEEP:
         return Decision(layer.name, kind.__name__, None, "kept by rule", wanted=False)
-    reason = _obstacle(layer, size)
+    reason = family.obstacle(layer, size)
     return Decision(layer.name, kind.__name__, None if reason else size, reason)
-
-
-def _obstacle(layer, size):
-    """Why a layer has no lookup form with a dictionary of this size; empty if it has."""
-    kind = type(layer)
-    if kind is keras.layers.Conv2D:
-        if layer.groups != 1:
-            return f"{layer.groups} groups"
-        vectors = layer.filters * math.prod(layer.kernel_size)
-    elif kind is keras.layers.Dense:
-        vectors = layer.units
-    elif kind in (LookupConv2D, LookupDense):
-        return "a lookup layer already"
-    elif kind.__module__.split(".")[0] == "keras":
-        return "no lookup form"
-    else:
-        return "a custom layer"
-    if layer.lora_enabled:
-        return "LoRA is enabled"
-    if size >= vectors:
-        return f"dictionary_size {size} is not smaller than its {vectors} weight vectors"
-    return ""
 
 
 def _can_be_cloned(model):
@@ -224,6 +196,6 @@ def _leaves(model):
 
 
 def _has_kernel(layer):
-    if type(layer) in (keras.layers.Conv2D, keras.layers.Dense):
+    if family.replacing(layer) is not None:
         return True
     return any(len(w.shape) >= 2 for sub in sublayers(layer) for w in sub.weights)

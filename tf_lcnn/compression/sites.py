@@ -9,6 +9,7 @@ import numpy as np
 from tf_lcnn.compression.convert import decisions
 from tf_lcnn.costs.counting import profile, sparse_bytes
 from tf_lcnn.graph.trace import sublayers, trace
+from tf_lcnn.layers import family
 from tf_lcnn.lite import delegate_price, lowering
 
 
@@ -122,13 +123,12 @@ def find(model):
     for name, layer in candidates(model).items():
         first = getattr(layer, "data_format", "channels_last") == "channels_first"
         inner = slice(1, None) if first else slice(None, -1)
-        wide = math.prod(getattr(layer, "kernel_size", (1,))) > 1
         runs = []
         for call in (call for call in calls if call.layer is layer):
-            positions = math.prod(call.output_shape[inner])
-            seen = math.prod(call.unpadded_shape[inner]) if wide else positions
+            stages = family.either(layer).stages(layer, call)
             size = tuple(call.input_shape[inner])
-            runs.append(Run(size if len(size) == 2 else (1, positions), seen, positions))
+            size = size if len(size) == 2 else (1, stages.positions)
+            runs.append(Run(size, stages.dictionary_positions, stages.positions))
         if runs:
             found.append(Site(layer, name, tuple(layer.kernel.shape), tuple(runs)))
     return found

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 
 MATCHES = ("order", "best")
 

@@ -20,7 +20,7 @@ from keras import layers as kl
 
 from tf_lcnn.costs.report import LayerProfile, ModelProfile
 from tf_lcnn.graph.trace import own_weights, sublayers, trace
-from tf_lcnn.layers.lookup import LookupConv2D, LookupDense
+from tf_lcnn.layers import family
 
 CONVENTIONS = ("unpadded", "padded")
 
@@ -49,7 +49,6 @@ _FREE_OPERATIONS = (
     "Concatenate",
     "Pad",
 )
-_LOOKUP = (LookupConv2D, LookupDense)
 
 
 def profile(model, input_shape=None, convention="unpadded"):
@@ -82,7 +81,7 @@ def folds(call, calls):
     normalization, layer = call.layer, call.follows
     if not isinstance(normalization, kl.BatchNormalization):
         return False
-    if type(layer) not in (*_PER_OUTPUT, *_LOOKUP):
+    if family.of(layer) is None and family.plain_type(layer) not in _PER_OUTPUT:
         return False
     if layer.activation is not keras.activations.linear:
         return False
@@ -109,7 +108,7 @@ def measure(calls, name, convention="unpadded"):
 
 def _layer_profile(calls, convention, counted, folded):
     layer = calls[0].layer
-    if type(layer) in _LOOKUP and layer.dictionary_size is not None:
+    if family.of(layer) is not None:
         return _lookup_profile(calls, convention, counted)
     weights = [np.asarray(keras.ops.convert_to_numpy(w)) for w in own_weights(layer)]
     parameters = sum(w.size for w in weights)
@@ -141,7 +140,7 @@ def _layer_profile(calls, convention, counted, folded):
 def _plain_multiplications(calls):
     """Multiplications of a layer without lookups; None where they are not known."""
     layer = calls[0].layer
-    kind = type(layer)
+    kind = family.plain_type(layer)
     if any(call.output_shape is None for call in calls):
         return None
     if kind.__name__ == "Multiply":
@@ -150,7 +149,7 @@ def _plain_multiplications(calls):
         return 0 if kind.__name__ in _FREE_OPERATIONS else None
     if kind in _FREE:
         return 0
-    if kind in (*_PER_OUTPUT, *_PER_INPUT, *_LOOKUP):
+    if kind in (*_PER_OUTPUT, *_PER_INPUT):
         kernels = (layer.kernel,)
     elif kind in (kl.SeparableConv1D, kl.SeparableConv2D):
         kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
@@ -175,7 +174,7 @@ def _plain_bytes(calls, parameters):
     if isinstance(layer, kl.BatchNormalization):
         # Scale and offset. Folded, they are in the kernel and the bias of the layer before.
         return 4 * 2 * math.prod(layer.moving_mean.shape)
-    if type(layer) in (*_PER_OUTPUT, *_LOOKUP) and not layer.use_bias:
+    if family.plain_type(layer) in _PER_OUTPUT and not layer.use_bias:
         # LiteRT's convolutions have a bias always.
         shape = calls[0].output_shape
         return 4 * (parameters + math.prod(shape) // math.prod(_spatial(layer, shape)))
@@ -203,48 +202,43 @@ def _integer_bytes(largest):
 
 def _lookup_profile(calls, convention, counted):
     layer = calls[0].layer
-    found = np.asarray(keras.ops.convert_to_numpy(layer.sparse_coefficients())) != 0
+    kind = family.of(layer)
+    used = np.asarray(keras.ops.convert_to_numpy(layer.sparse_coefficients())) != 0
     dictionary = np.asarray(keras.ops.convert_to_numpy(layer.dictionary))
-    per_position = found.sum(axis=-2)
-    lookups = int(found.sum())
-    m, k = dictionary.shape
+    per_position = used.sum(axis=-2)
+    lookups = int(used.sum())
+    k = dictionary.shape[1]
     if id(layer.dictionary) in counted:
         dictionary = dictionary[:, :0]
     counted.add(id(layer.dictionary))
-    *taps, _, n = found.shape
-    out = sum(_positions(layer, call.output_shape) for call in calls)
-    stage = sum(_dictionary_positions(layer, call, convention) for call in calls)
+    stages = [kind.stages(layer, call, convention) for call in calls]
+    sizes = stages[0]
+    first = sum(stage.dictionary(k) for stage in stages)
+    second = sum(stage.lookup(lookups) for stage in stages)
+    n = sizes.n
+    kernel = sizes.taps * sizes.m * n
+    fixed = [np.asarray(keras.ops.convert_to_numpy(w)) for w in kind.fixed_weights(layer)]
+    beside = sum(w.size for w in fixed)
     bias = n if layer.use_bias else 0
-    bias_nonzeros = int(np.count_nonzero(layer.bias)) if layer.use_bias else 0
+    nonzeros = sum(int(np.count_nonzero(w)) for w in fixed)
+    nonzeros += int(np.count_nonzero(layer.bias)) if layer.use_bias else 0
     return LayerProfile(
         name=layer.name,
         type=type(layer).__name__,
         input_shape=calls[0].input_shape,
         output_shape=calls[0].output_shape,
-        dense_multiplications=out * math.prod(taps) * m * n,
-        dictionary_multiplications=stage * m * k,
-        lookup_multiplications=out * lookups,
-        multiplications=stage * m * k + out * lookups,
-        parameters=dictionary.size + found.size + bias,
-        twin_parameters=math.prod(taps) * m * n + bias,
-        nonzeros=int(np.count_nonzero(dictionary)) + lookups + bias_nonzeros,
-        bytes=4 * (dictionary.size + n) + sparse_bytes(found.shape, lookups),
-        twin_bytes=4 * (math.prod(taps) * m * n + n),
+        dense_multiplications=sum(stage.dense for stage in stages),
+        dictionary_multiplications=first,
+        lookup_multiplications=second,
+        multiplications=first + second,
+        parameters=dictionary.size + used.size + bias + beside,
+        twin_parameters=kernel + bias + beside,
+        nonzeros=int(np.count_nonzero(dictionary)) + lookups + nonzeros,
+        bytes=4 * (dictionary.size + n + beside) + sparse_bytes(used.shape, lookups),
+        twin_bytes=4 * (kernel + n + beside),
         dictionary_size=k,
         lookups=lookups,
-        coefficients=found.size,
+        coefficients=used.size,
         mean_s=float(per_position.mean()),
         max_s=int(per_position.max()),
     )
-
-
-def _dictionary_positions(layer, call, convention):
-    if isinstance(layer, LookupDense) or layer.kernel_size == (1, 1):
-        return _positions(layer, call.output_shape)
-    if convention == "unpadded":
-        return _positions(layer, call.unpadded_shape)
-    sizes = _spatial(layer, call.input_shape)
-    if layer.padding == "same":
-        reach = zip(layer.kernel_size, layer.dilation_rate, strict=True)
-        sizes = [size + (kh // 2) * d * 2 for size, (kh, d) in zip(sizes, reach, strict=True)]
-    return math.prod(sizes)

@@ -8,10 +8,11 @@ import math
 import weakref
 
 import keras
+import numpy as np
 from keras import ops
 
-from tf_lcnn.graph.trace import sublayers
-from tf_lcnn.layers import sparsity
+from tf_lcnn.graph import padding
+from tf_lcnn.layers import family, sparsity
 
 FORWARD_PATHS = ("auto", "stages", "folded")
 
@@ -479,10 +480,64 @@ class LookupDense(_Lookup, keras.layers.Dense):
         return outputs if self.activation is None else self.activation(outputs)
 
 
-def lookup_layers(model):
-    """The layers of a model, at any depth, that have a dictionary."""
-    return [
-        layer
-        for layer in sublayers(model)
-        if isinstance(layer, _Lookup) and layer.dictionary_size is not None
-    ]
+class ConvolutionFamily(family.Family):
+    """A convolution of any rank, without groups."""
+
+    def __init__(self, replaces, layer):
+        self.replaces = replaces
+        self.layer = layer
+
+    def weight_vectors(self, layer):
+        return layer.filters * math.prod(layer.kernel_size)
+
+    def obstacle(self, layer, dictionary_size):
+        if layer.groups != 1:
+            return f"{layer.groups} groups"
+        return super().obstacle(layer, dictionary_size)
+
+    def stages(self, layer, call, convention="unpadded"):
+        first = layer.data_format == "channels_first"
+        inner = slice(1, None) if first else slice(None, -1)
+        positions = math.prod(call.output_shape[inner])
+        taps = math.prod(layer.kernel_size)
+        if taps == 1:
+            seen = positions
+        elif convention == "unpadded":
+            seen = math.prod(call.unpadded_shape[inner])
+        else:
+            sizes = call.input_shape[inner]
+            if layer.padding == "same":
+                reach = zip(sizes, layer.kernel_size, layer.dilation_rate, strict=True)
+                sizes = [size + 2 * (kernel // 2) * dilation for size, kernel, dilation in reach]
+            seen = math.prod(sizes)
+        m = call.input_shape[0 if first else -1]
+        return family.Stages(seen, positions, taps, m, layer.filters)
+
+    def patches(self, layer, inputs, places):
+        if layer.data_format == "channels_first":
+            inputs = np.moveaxis(inputs, 1, -1)
+        sizes = (layer.kernel_size, layer.strides, layer.dilation_rate)
+        return padding.patches(inputs, *sizes, layer.padding, places)
+
+
+class DenseFamily(family.Family):
+    """A dense layer: one tap, on the last axis of its input."""
+
+    replaces = keras.layers.Dense
+    layer = LookupDense
+
+    def weight_vectors(self, layer):
+        return layer.units
+
+    def stages(self, layer, call, convention="unpadded"):
+        positions = math.prod(call.output_shape[:-1])
+        return family.Stages(positions, positions, 1, call.input_shape[-1], layer.units)
+
+    def patches(self, layer, inputs, places):
+        rows = inputs.reshape(len(inputs), -1, inputs.shape[-1])
+        chosen = places(rows.shape[1])
+        return rows[np.arange(len(rows))[:, None], chosen].reshape(-1, rows.shape[-1])
+
+
+family.register(ConvolutionFamily(keras.layers.Conv2D, LookupConv2D))
+family.register(DenseFamily())

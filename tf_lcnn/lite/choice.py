@@ -8,7 +8,7 @@ import keras
 
 from tf_lcnn.costs.counting import folds
 from tf_lcnn.graph.trace import trace
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite import delegate_price, lowering, prices
 from tf_lcnn.runtime import native
 

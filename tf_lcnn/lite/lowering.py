@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow as tf
 
 from tf_lcnn.layers import sparsity
-from tf_lcnn.layers.lookup import LookupConv2D
 
 LOWERINGS = ("sparse", "gather", "folded")
 
@@ -35,7 +34,7 @@ class Constants:
         activation: a function.
         input_size: (height, width) of the input; a dense layer's is one row.
         dictionary_positions, positions: of S and of the output.
-        dense: whether the layer is a LookupDense.
+        dense: whether the layer is a dense one.
         rows_dropped: dictionary rows that no lookup used.
     """
 
@@ -86,7 +85,8 @@ def constants(call, batch_normalization=None):
         np.asarray(keras.ops.convert_to_numpy(x), np.float32)
         for x in (layer.dictionary, layer.sparse_coefficients())
     )
-    dense = not isinstance(layer, LookupConv2D)
+    # A dense layer's P has no kernel positions.
+    dense = coefficients.ndim == 2
     if dense:
         coefficients = coefficients[None, None]
     bias = np.zeros(coefficients.shape[-1], np.float32)

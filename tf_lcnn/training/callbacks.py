@@ -5,7 +5,7 @@ import keras
 from tf_lcnn.costs.counting import measure
 from tf_lcnn.graph.trace import trace
 from tf_lcnn.layers import sparsity
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 
 WHEN = ("batch", "epoch", "end")
 

@@ -6,7 +6,7 @@ from keras import ops
 
 from tf_lcnn.graph.rebuild import copy_layer
 from tf_lcnn.layers import sparsity
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 
 
 class _Bound(keras.constraints.Constraint):

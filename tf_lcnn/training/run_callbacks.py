@@ -6,7 +6,7 @@ import pathlib
 import keras
 
 from tf_lcnn.layers import sparsity
-from tf_lcnn.layers.lookup import lookup_layers
+from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.models.saving import save_model
 from tf_lcnn.training.run_directory import CHECKPOINT
 
