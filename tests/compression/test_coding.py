@@ -179,7 +179,7 @@ def test_coding_is_deterministic_by_seed(parent):
 
 def test_an_interrupted_coding_goes_on_from_the_layers_that_are_done(parent, tmp_path, monkeypatch):
     whole = coded(parent).get_weights()
-    code, calls = coding.coding.code, []
+    code, calls = coding.sparse_coding.code, []
 
     def counting(*args, **kwargs):
         calls.append(args)
@@ -187,7 +187,7 @@ def test_an_interrupted_coding_goes_on_from_the_layers_that_are_done(parent, tmp
             raise KeyboardInterrupt
         return code(*args, **kwargs)
 
-    monkeypatch.setattr(coding.coding, "code", counting)
+    monkeypatch.setattr(coding.sparse_coding, "code", counting)
     with pytest.raises(KeyboardInterrupt):
         coded(parent, cache=tmp_path / "cache")
     lcnn = coded(parent, cache=tmp_path / "cache")

@@ -1,5 +1,6 @@
 """Plans: within budget, never dearer than dense, the least error a brute force finds, and files."""
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -189,7 +190,7 @@ def test_a_plan_for_another_model_is_refused(made):
 
 
 def test_a_plan_with_layers_missing_is_refused(made, parent):
-    fewer = planner.dataclasses.replace(made, layers=made.layers[1:])
+    fewer = dataclasses.replace(made, layers=made.layers[1:])
     with pytest.raises(ValueError, match="lacks first"):
         lookupify(parent, plan=fewer)
 

@@ -379,7 +379,7 @@ def test_nothing_is_printed_when_python_ends(small, tmp_path):
     path = tmp_path / "small.tflite"
     path.write_bytes(small)
     code = (
-        "from tf_lcnn.lite.runtime import Interpreter\n"
+        "from tf_lcnn.runtime.interpreter import Interpreter\n"
         f"kept = Interpreter({str(path)!r}, delegate=True)\n"
         f"Interpreter({str(path)!r}, delegate={{'force': 1}}).run()\n"
         "raise SystemExit('done')"
