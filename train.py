@@ -15,6 +15,7 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import numpy as np
 from absl import app, flags
 from absl import logging as absl_logging
 
@@ -169,7 +170,7 @@ def make_plan(parent, images):
 
 def calibration(images):
     """Training images that plans and codes are made on."""
-    return next(iter(images.evaluation("train", FLAGS.calibration_images)))[0].numpy()
+    return images.sample("train", FLAGS.calibration_images, FLAGS.seed)
 
 
 def coded_model(parent, plan, images):
@@ -198,8 +199,8 @@ def coded_model(parent, plan, images):
     compile_model(model, 1)
     print_test(model.evaluate(batches, verbose=0, return_dict=True), "Validation, coded")
     if FLAGS.reestimate_bn:
-        examples = images.evaluation("train", 128).take(40)
-        coding.reestimate(model, (batch for batch, _ in examples))
+        examples = images.sample("train", 40 * 128, FLAGS.seed)
+        coding.reestimate(model, np.split(examples, range(128, len(examples), 128)))
         results = model.evaluate(batches, verbose=0, return_dict=True)
         print_test(results, "Validation, batch normalization re-estimated")
     return distillation.with_hints(model, FLAGS.hint_layers)

@@ -64,7 +64,7 @@ def main(_):
     logging.set_verbosity(logging.WARNING)
     images = datasets.load(FLAGS.dataset, FLAGS.data_dir)
     models = [saving.load_model(path, images) for path in FLAGS.lcnn]
-    examples = next(iter(images.evaluation("train", FLAGS.examples)))[0].numpy()
+    examples = images.sample("train", FLAGS.examples)
     batches = images.evaluation("test", 100)
     width = max(len(path) for path in FLAGS.lcnn)
     print(f"{'model':{width}}  rows of D   file                  dB  accuracy")

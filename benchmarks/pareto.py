@@ -257,7 +257,7 @@ def main(arguments):
     images = datasets.load(FLAGS.dataset, FLAGS.data_dir)
     dense, lcnns = load_models(images)
     check_installed(peers)
-    examples = next(iter(images.evaluation("train", FLAGS.examples)))[0].numpy()
+    examples = images.sample("train", FLAGS.examples)
     batches = images.evaluation("test", 100)
     folder = pathlib.Path(FLAGS.folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,6 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 from absl import app, flags, logging
 
 from tf_lcnn.data import datasets
@@ -54,8 +53,7 @@ def main(arguments):
     images = datasets.load(FLAGS.dataset, FLAGS.data_dir, image_size=size)
     saving.refuse_mismatch(model, images, FLAGS.model)
     quantize = None if FLAGS.quantize == "none" else FLAGS.quantize
-    batches = images.evaluation("train", FLAGS.examples).take(1)
-    examples = np.concatenate([batch.numpy() for batch, _ in batches])
+    examples = images.sample("train", FLAGS.examples)
     out = pathlib.Path(FLAGS.out or pathlib.Path(FLAGS.model).with_suffix(".tflite"))
     report = export.export(
         model,

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from tf_lcnn.data import datasets
+from tf_lcnn.data import datasets, sources
 
 SPLITS = ("train", "validation", "test")
 CIFAR10 = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "tfds"
@@ -631,3 +631,29 @@ def test_batches_and_parts_below_1_are_refused(digits, batch_size, parts):
     with pytest.raises(ValueError) as error:
         digits.training(batch_size, 0, 1, seed=0, parts=parts)
     assert_one_line(error, str(batch_size if batch_size < 1 else parts))
+
+
+def test_a_sample_is_of_all_classes_and_its_seed_repeats_it(tmp_path):
+    """Folders are sorted by class: the first images of a split are of one class."""
+    classes = [f"class{i}" for i in range(4)]
+    folder = datasets.load("image_folder", write_folder(tmp_path, classes, 30), 8)
+    every = {x.tobytes(): int(y[0]) for x, y in folder.evaluation("train", 1).as_numpy_iterator()}
+    drawn = folder.sample("train", 20, 3)
+    labels = [every[x[None].tobytes()] for x in drawn]
+    assert set(labels) == {0, 1, 2, 3} and len({x.tobytes() for x in drawn}) == 20
+    np.testing.assert_array_equal(drawn, folder.sample("train", 20, 3))
+    assert not np.array_equal(drawn, folder.sample("train", 20, 4))
+    assert len(folder.sample("train", 10_000)) == len(folder.train)
+
+
+def test_a_sample_of_a_stream_is_of_all_of_it():
+    dataset = tf.data.Dataset.range(1000).map(lambda i: (i, i))
+    streamed = sources.Streamed(dataset, 1000)
+    chosen = [int(x) for _, x, _ in streamed.sample(50, 0).records()]
+    assert len(set(chosen)) == 50 and min(chosen) < 100 and max(chosen) >= 900
+    assert chosen == [int(x) for _, x, _ in streamed.sample(50, 0).records()]
+
+
+def test_an_unknown_split_is_named(digits):
+    with pytest.raises(ValueError, match=r"Unknown split 'tset': train, validation, test"):
+        digits.evaluation("tset", 10)

@@ -10,9 +10,11 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tf_lcnn import checks
 from tf_lcnn.data import sources
 from tf_lcnn.data.sources import Indexed, Streamed
 
+SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.2
 SPLIT_SEED = 0
@@ -109,9 +111,32 @@ class DataSet:
         def prepare(_, payload, label):
             return self._central(self.decode(payload)), label
 
-        records = getattr(self, split).records()
+        records = self._split(split).records()
         batches = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
         return batches.prefetch(tf.data.AUTOTUNE)
+
+    def sample(self, split, count, seed=0):
+        """Inputs of a random sample of a split, for calibration: float32 (count, ...).
+
+        Folders are sorted by class, so the first images of a split are of one class; these are
+        drawn from all of it, each at most once, and the same ones for the same seed.
+
+        Args:
+            split: "train", "validation" or "test".
+            count: how many; a smaller split gives all it has.
+        """
+        checks.whole_number(count, "The count of a sample")
+        chosen = self._split(split).sample(count, seed)
+        batches = chosen.records().map(
+            lambda _, payload, label: self._central(self.decode(payload)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        return np.concatenate(list(batches.batch(100).as_numpy_iterator()))
+
+    def _split(self, name):
+        if name not in SPLITS:
+            raise ValueError(f"Unknown split {name!r}: {', '.join(SPLITS)}.")
+        return getattr(self, name)
 
     def _augment(self, image, seed):
         height, width, channels = self.image_shape

@@ -30,6 +30,11 @@ class Indexed:
     def take(self, indices):
         return Indexed(self.payloads[indices], self.labels[indices])
 
+    def sample(self, count, seed):
+        """The split of `count` examples drawn at random, in their order here."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        return self.take(np.sort(order[:count]))
+
     def records(self, seed=None):
         """Data set of (index, payload, label): in order, or shuffled by `seed` (2 integers)."""
         # Outside the function that is being traced: inside, they would be part of its graph.
@@ -53,6 +58,18 @@ class Streamed:
 
     def __len__(self):
         return self.count
+
+    def sample(self, count, seed):
+        """The split of `count` examples drawn at random, in their order here; one pass."""
+        count = min(count, self.count)
+        chosen = np.zeros(self.count, bool)
+        chosen[np.random.default_rng(seed).permutation(self.count)[:count]] = True
+        with tf.init_scope():
+            chosen = tf.constant(chosen)
+        drawn = (
+            self.dataset.enumerate().filter(lambda i, _: chosen[i]).map(lambda _, record: record)
+        )
+        return Streamed(drawn, count)
 
     def records(self, seed=None):
         dataset = self.dataset.enumerate().map(lambda i, record: (i, *record))
