@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from support.helpers import chain, numpy, random, settle
 
-from tf_lcnn import lookupify
-from tf_lcnn.compression import activations, coding
+from tf_lcnn import lookupify, profile
+from tf_lcnn.compression import activations, coding, transfer
 from tf_lcnn.layers.family import lookup_layers
 
 IMAGES = random((40, 9, 9, 3), 7)
@@ -54,7 +54,10 @@ def test_coded_layers_keep_to_their_lookups(parent):
     assert [layer.name for layer in lookup_layers(lcnn)] == ["conv", "point", "dense"]
     for layer in lookup_layers(lcnn):
         assert (numpy(layer.sparse_coefficients()) != 0).sum(axis=-2).max() <= 2
-        assert layer.epsilon == 0
+        # A threshold that holds the lookups and loses none.
+        assert 0 < layer.epsilon < 1e-6
+        kept, stored = numpy(layer.sparse_coefficients()), numpy(layer.coefficients)
+        np.testing.assert_array_equal(kept, stored)
     assert parent.get_layer("conv").kernel.shape == (3, 3, 8, 12)
 
 
@@ -280,3 +283,51 @@ def test_frozen_statistics_stay_and_no_images_are_refused():
     layer.trainable = False
     coding.reestimate(model, [IMAGES])
     np.testing.assert_array_equal(numpy(layer.moving_mean), before)
+
+
+# Lookups are held
+
+
+def places(model):
+    return [numpy(layer.sparse_coefficients()) != 0 for layer in lookup_layers(model)]
+
+
+def fit(model, optimizer):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss=loss)
+    model.fit(IMAGES, np.arange(40) % 10, batch_size=10, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize("initializer", ["glorot_uniform", "zeros"])
+def test_fine_tuning_keeps_the_lookups_without_being_told(parent, initializer, tmp_path):
+    conv = parent.get_layer("conv")
+    drawn, conv.kernel_initializer = conv.kernel_initializer, keras.initializers.get(initializer)
+    try:
+        lcnn = coded(parent)
+    finally:
+        conv.kernel_initializer = drawn
+    assert profile(lcnn).unheld == []
+    before, multiplications = places(lcnn), profile(lcnn).multiplications
+    weights = [numpy(layer.coefficients) for layer in lookup_layers(lcnn)]
+    fit(lcnn, keras.optimizers.AdamW(1e-3))
+    lcnn.save(tmp_path / "lcnn.keras")
+    loaded = keras.models.load_model(tmp_path / "lcnn.keras")
+    fit(loaded, keras.optimizers.SGD(0.01, momentum=0.9))
+    for model in (lcnn, loaded):
+        for was, now in zip(before, places(model), strict=True):
+            assert not (now & ~was).any()
+    assert profile(loaded).multiplications <= multiplications
+    for old, layer in zip(weights, lookup_layers(loaded), strict=True):
+        assert (numpy(layer.coefficients) != old).any()
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"threshold_scale": 0.0}, {"threshold_gradient": "straight_through"}]
+)
+def test_lookups_that_are_not_held_are_told(parent, arguments):
+    with pytest.warns(UserWarning, match="Training will add lookups in conv, point, dense"):
+        lcnn = coded(parent, **arguments)
+    assert profile(lcnn).unheld == ["conv", "point", "dense"]
+    assert "Training would add lookups in conv, point, dense" in str(profile(lcnn))
+    transfer.freeze_support(lcnn)
+    assert profile(lcnn).unheld == []

@@ -75,7 +75,8 @@ def lookupify(
             that an interrupted call goes on there; a function that gets each layer's errors, a
             `trained.LayerError`, as soon as it is done.
         **lookup_arguments: arguments of the lookup layers (see `LookupConv2D`) for all of them,
-            like threshold_scale, which is 0 for init="trained" unless it is given.
+            like threshold_scale. With init="trained" that is tiny unless it is given: training
+            then keeps the lookups, for with the masked gradient what is zero stays zero.
 
     Returns:
         A new model, not compiled.
@@ -95,7 +96,7 @@ def lookupify(
         _refuse_lookups(lookups)
         if images is None:
             raise ValueError('init="trained" needs images: a few hundred inputs of the model.')
-        lookup_arguments = {"threshold_scale": 0.0, **lookup_arguments}
+        lookup_arguments = {"threshold_scale": sparsity.HOLDING_SCALE, **lookup_arguments}
     elif plan is None and (lookups, images, cache, report) != (None,) * 4:
         raise ValueError('lookups, images, cache and report are for init="trained".')
     decided = _decide(model, dictionary_size, rules)
@@ -103,7 +104,13 @@ def lookupify(
 
     def with_lookups(layer):
         k = sizes.get(id(layer))
-        return None if k is None else family.replacing(layer).build(layer, k, **lookup_arguments)
+        if k is None:
+            return None
+        arguments = dict(lookup_arguments)
+        if init == "trained" and not sparsity.has_sigma(layer.kernel_initializer):
+            # The threshold is a multiple of what an initializer draws; the weights are coded.
+            arguments.setdefault("kernel_initializer", "glorot_uniform")
+        return family.replacing(layer).build(layer, k, **arguments)
 
     lcnn, copies = rebuild.clone(model, with_lookups)
     rebuild.copy_weights(pair for pair in copies if sizes.get(id(pair[0])) is None)
@@ -127,6 +134,13 @@ def lookupify(
             for _, copy in pairs
         }
         coding.transcribe(model, lcnn, pairs, bounds, images, seed, cache, report)
+        loose = [copy.name for _, copy in pairs if not copy.holds_lookups]
+        if loose:
+            warnings.warn(
+                f"Training will add lookups in {', '.join(loose)}: leave threshold_scale and "
+                "threshold_gradient as they are, or train with TopS or Tighten.",
+                stacklevel=2,
+            )
     return lcnn
 
 

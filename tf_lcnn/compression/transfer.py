@@ -131,6 +131,8 @@ def freeze_dictionaries(model):
 class _Support(keras.constraints.Constraint):
     """Only these places may differ from zero."""
 
+    holds_lookups = True
+
     def __init__(self, places, inner):
         self.places = places
         self.inner = inner

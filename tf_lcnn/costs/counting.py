@@ -224,4 +224,5 @@ def _lookup_profile(calls, convention, counted):
         coefficients=used.size,
         mean_s=float(per_position.mean()),
         max_s=int(per_position.max()),
+        held=lookups == used.size or layer.holds_lookups,
     )

@@ -14,7 +14,8 @@ class LayerProfile:
 
     Shapes are without the batch. `multiplications` is None where the layer is unknown; then it
     counts in no total. `mean_s` and `max_s`, lookups per kernel position and filter, and
-    `dictionary_size` are None for layers without lookups.
+    `dictionary_size` are None for layers without lookups. `held` is False where P has zeros that
+    training would fill: no threshold with the masked gradient, nothing else that keeps them.
     """
 
     name: str
@@ -35,6 +36,7 @@ class LayerProfile:
     coefficients: int = 0
     mean_s: float | None = None
     max_s: int | None = None
+    held: bool = True
 
     @property
     def is_lookup(self):
@@ -99,13 +101,18 @@ class ModelProfile:
         """Names of the layers that could not be counted."""
         return [layer.name for layer in self.layers if layer.multiplications is None]
 
+    @property
+    def unheld(self):
+        """Names of the layers whose lookups become more in training; see `LayerProfile.held`."""
+        return [layer.name for layer in self.layers if not layer.held]
+
     def as_dict(self):
         """Everything in plain Python types, as in the JSON file."""
         fields = (
             *("name", "convention", "multiplications", "dense_multiplications"),
             *("dictionary_multiplications", "lookup_multiplications", "speedup", "parameters"),
             *("twin_parameters", "nonzeros", "density", "mean_s", "max_s", "bytes", "twin_bytes"),
-            "unknown",
+            *("unknown", "unheld"),
         )
         data = {field: getattr(self, field) for field in fields}
         data["layers"] = [
@@ -200,4 +207,9 @@ def _table(model):
     ]
     if model.unknown:
         lines.append(f"Left out of the totals, unknown: {', '.join(model.unknown)}.")
+    if model.unheld:
+        lines.append(
+            f"Training would add lookups in {', '.join(model.unheld)}: use TopS, or a "
+            "threshold_scale > 0 with the masked gradient."
+        )
     return "\n".join(lines)

@@ -224,6 +224,18 @@ class _Lookup:
         """delta(P): what the forward pass, saving and counting all see."""
         return sparsity.threshold(self.coefficients, self.epsilon, self.threshold_gradient)
 
+    @property
+    def holds_lookups(self):
+        """Whether training as it is set up leaves the zeros of P zero.
+
+        By the threshold with the masked gradient, by P being frozen, or by a constraint that says
+        so, as `TopS` puts one there while it trains.
+        """
+        masked = self.epsilon > 0 and self.threshold_gradient == "masked"
+        constraint = self.coefficients.constraint
+        frozen = not self.coefficients.trainable
+        return masked or frozen or getattr(constraint, "holds_lookups", False)
+
     def lookups(self):
         """The exact (I, C) of delta(P), as arrays; see `sparsity.to_lookups`."""
         return sparsity.to_lookups(ops.convert_to_numpy(self.sparse_coefficients()))

@@ -16,6 +16,10 @@ from keras import ops
 
 GRADIENTS = ("masked", "straight_through")
 
+# threshold_scale of layers whose weights are coded: so small that no coefficient is lost, and
+# with the masked gradient what is zero stays zero all the same.
+HOLDING_SCALE = 1e-6
+
 
 def check_epsilon(epsilon, what="epsilon"):
     """Raises ValueError unless `epsilon` is a finite number >= 0."""
@@ -206,6 +210,14 @@ def initializer_sigma(initializer, shape):
         f"{type(initializer).__name__} is not known: give it an attribute `stddev`, or set "
         "threshold_scale=0."
     )
+
+
+def has_sigma(initializer):
+    """Whether a threshold_scale > 0 gives a threshold > 0 with this initializer."""
+    try:
+        return initializer_sigma(initializer, (2, 2)) > 0
+    except ValueError:
+        return False
 
 
 @keras.saving.register_keras_serializable(package="tf_lcnn")

@@ -20,6 +20,8 @@ def project(model, s):
 class _TopSConstraint(keras.constraints.Constraint):
     """The top-s projection, after the constraint that the variable already had."""
 
+    holds_lookups = True
+
     def __init__(self, s, inner):
         self.s = s
         self.inner = inner

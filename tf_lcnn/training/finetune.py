@@ -12,6 +12,8 @@ from tf_lcnn.layers.family import lookup_layers
 class _Bound(keras.constraints.Constraint):
     """At most s lookups per position, in these dictionary rows only."""
 
+    holds_lookups = True
+
     def __init__(self, s, rows, inner):
         self.s = s
         self.rows = np.asarray(rows, np.float32)[:, None]
