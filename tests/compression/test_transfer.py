@@ -6,11 +6,13 @@ import pytest
 import tensorflow as tf
 from support.helpers import chain, constant_bytes, numpy, random, settle
 
-from tf_lcnn import LookupConv2D, LookupDense, profile
+from tf_lcnn import LookupConv2D, LookupDense, lookupify, profile
 from tf_lcnn.compression import transfer
+from tf_lcnn.graph import rebuild
+from tf_lcnn.graph.rebuild import in_float32
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite.choice import choose_lowerings
-from tf_lcnn.lite.export import convert, in_float32
+from tf_lcnn.lite.export import convert
 from tf_lcnn.runtime.interpreter import parse
 from tf_lcnn.training.callbacks import project
 from tf_lcnn.training.finetune import drop_rows
@@ -117,6 +119,66 @@ def test_copies_of_a_model_share_as_it_does(copy):
     assert first.dictionary is not lookup_layers(model)[0].dictionary
     x = random((2, 8, 8, 8))
     np.testing.assert_allclose(numpy(copied(x)), numpy(model(x)), atol=0.05)
+
+
+def test_sharing_makes_no_layer_a_part_of_another():
+    model = sharing()
+    first, second, _ = lookup_layers(model)
+    assert [id(w) for w in second.weights] == [
+        id(w) for w in (first.dictionary, second.coefficients, second.bias)
+    ]
+    second.trainable = False
+    assert first.trainable and first.dictionary.trainable and first.coefficients.trainable
+    assert not second.coefficients.trainable
+    second.trainable = True
+    first.trainable = False
+    second.trainable = False
+    second.trainable = True
+    assert not second.dictionary.trainable and second.coefficients.trainable
+    model.trainable = False
+    assert not model.trainable_variables
+    model.trainable = True
+    assert len(model.trainable_variables) == 1 + 3 * 2
+    alone = chain((8, 8, 8), LookupConv2D(4, 3, name="alone", dictionary=first.dictionary))
+    assert [layer.name for layer in lookup_layers(alone)] == ["alone"]
+    assert len(alone.weights) == 3
+
+
+@pytest.mark.parametrize("copy", [drop_rows, lambda model: lookupify(model, 4)])
+def test_a_model_that_shares_with_a_layer_outside_is_copied(copy):
+    first = sharing().get_layer("first")
+    layer = LookupConv2D(4, 3, dictionary=first.dictionary, threshold_scale=0, name="alone")
+    model = chain((8, 8, 8), layer, keras.layers.Conv2D(8, 3))
+    project(model, 1)
+    used = numpy(layer.coefficients).any(axis=(0, 1, 3)).sum()
+    copied = copy(model)
+    alone = copied.get_layer("alone")
+    assert alone.dictionary is not first.dictionary
+    assert alone.dictionary_size == (used if copy is drop_rows else 6)
+    np.testing.assert_array_equal(numpy(alone.kernel), numpy(layer.kernel))
+
+
+def test_a_layer_may_come_before_the_one_whose_dictionary_it_shares(tmp_path):
+    inputs = keras.Input((8, 8, 8))
+    first = conv("first")
+    later = first(keras.layers.ReLU()(inputs))
+    sooner = LookupConv2D(8, 3, padding="same", name="sooner", dictionary=first.dictionary)(inputs)
+    model = keras.Model(inputs, keras.layers.Add()([sooner, later]))
+    x = random((2, 8, 8, 8))
+    model.save(tmp_path / "model.keras")
+    copy, pairs = rebuild.clone(model)
+    rebuild.copy_weights(pairs)
+    for other in (keras.models.load_model(tmp_path / "model.keras"), copy):
+        np.testing.assert_array_equal(numpy(other(x)), numpy(model(x)))
+        assert len(other.weights) == len(model.weights)
+
+
+def test_a_clone_by_keras_says_that_it_does_not_share():
+    model = sharing()
+    with pytest.warns(UserWarning, match=r"copy of layer second has a dictionary of its own") as r:
+        clone = keras.models.clone_model(model)
+    assert len(r) == 2 and "\n" not in str(r[0].message)
+    assert len(clone.weights) == len(model.weights) + 2
 
 
 def test_a_dictionary_that_cannot_be_shared_is_refused():

@@ -8,6 +8,7 @@ import math
 import keras
 import numpy as np
 
+from tf_lcnn.graph import intercept
 from tf_lcnn.graph.trace import trace
 from tf_lcnn.layers import family
 
@@ -22,22 +23,6 @@ _ROUNDING = 1e-7
 
 class _Reached(Exception):
     pass
-
-
-@contextlib.contextmanager
-def _calls_of(layer, take):
-    """Within this context `take` gets every input of the layer, and may end the model's run."""
-    run = layer.call
-
-    def call(inputs, *args, **kwargs):
-        take(inputs)
-        return run(inputs, *args, **kwargs)
-
-    layer.call = call
-    try:
-        yield
-    finally:
-        del layer.call
 
 
 @contextlib.contextmanager
@@ -87,7 +72,7 @@ def sample(model, layer, images, calls, seed=0, patches=PATCHES):
             if len(seen) == calls:
                 raise _Reached
 
-        with _calls_of(layer, take), _unfiltered(), contextlib.suppress(_Reached):
+        with intercept.inputs({layer: take}), _unfiltered(), contextlib.suppress(_Reached):
             model(batch, training=False)
         for inputs in seen:
             places = functools.partial(_places, rng, len(inputs), wanted=per_image)

@@ -6,7 +6,6 @@ of the errors of the layers in front.
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import math
@@ -17,6 +16,7 @@ import numpy as np
 
 from tf_lcnn import files
 from tf_lcnn.compression import activations, sparse_coding
+from tf_lcnn.graph import folding, intercept
 from tf_lcnn.graph.trace import sublayers, trace
 from tf_lcnn.layers import family
 
@@ -145,15 +145,7 @@ def checked_images(model, images):
 def _normalizations(model):
     """id of a layer -> the BatchNormalization that alone takes its output."""
     calls = trace(model)
-    uses = {id(call.layer): call.uses for call in calls}
-    return {
-        id(call.follows): call.layer
-        for call in calls
-        if isinstance(call.layer, keras.layers.BatchNormalization)
-        and call.follows is not None
-        and uses.get(id(call.follows)) == 1
-        and getattr(call.follows, "activation", None) is keras.activations.linear
-    }
+    return {id(call.follows): call.layer for call in calls if folding.follows_alone(call)}
 
 
 def flat_kernel(layer):
@@ -280,20 +272,17 @@ def reestimate(model, batches):
     momenta = [layer.momentum for layer in found]
     seen = 0
     try:
-        for layer in found:
-            # Only these run as in training: dropout, for one, does not.
-            layer.call = functools.partial(_call_training, layer.call)
-        for images in batches:
-            for layer in found:
-                # A running mean over all batches, each of the same weight.
-                layer.momentum = seen / (seen + 1)
-            model(images, training=False)
-            seen += 1
+        # Only these run as in training: dropout, for one, does not.
+        with intercept.calls(dict.fromkeys(found, _call_training)):
+            for images in batches:
+                for layer in found:
+                    # A running mean over all batches, each of the same weight.
+                    layer.momentum = seen / (seen + 1)
+                model(images, training=False)
+                seen += 1
     finally:
         for layer, momentum in zip(found, momenta, strict=True):
             layer.momentum = momentum
-            if "call" in vars(layer):
-                del layer.call
     if not seen:
         raise ValueError("No images to re-estimate batch normalization on.")
 

@@ -4,10 +4,8 @@ import dataclasses
 import fnmatch
 import warnings
 
-import keras
-
 from tf_lcnn.compression import coding
-from tf_lcnn.graph.rebuild import copy_layer
+from tf_lcnn.graph import rebuild
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers import family, sparsity
 
@@ -102,24 +100,15 @@ def lookupify(
         raise ValueError('lookups, images, cache and report are for init="trained".')
     decided = _decide(model, dictionary_size, rules)
     sizes = {id(layer): d.dictionary_size for layer, d in decided}
-    copies, made = [], {}
 
-    def clone(layer):
+    def with_lookups(layer):
         k = sizes.get(id(layer))
-        if k is None:
-            copy = copy_layer(layer, made)
-        else:
-            copy = family.replacing(layer).build(layer, k, **lookup_arguments)
-        copies.append((layer, copy))
-        return copy
+        return None if k is None else family.replacing(layer).build(layer, k, **lookup_arguments)
 
-    lcnn = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    lcnn, copies = rebuild.clone(model, with_lookups)
+    rebuild.copy_weights(pair for pair in copies if sizes.get(id(pair[0])) is None)
     for layer, copy in copies:
-        if sizes.get(id(layer)) is None:
-            # A functional model also holds operations, which have no weights.
-            if isinstance(layer, keras.Layer):
-                copy.set_weights(layer.get_weights())
-        elif layer.built:
+        if sizes.get(id(layer)) is not None and layer.built:
             family.replacing(layer).carry_over(layer, copy)
     surprises = [d for _, d in decided if d.dictionary_size is None and d.wanted]
     if surprises:
@@ -149,7 +138,7 @@ def _refuse_lookups(lookups):
 
 
 def _decide(model, dictionary_size, rules):
-    if not _can_be_cloned(model):
+    if not rebuild.is_cloneable(model):
         raise ValueError(
             f"lookupify takes a functional or Sequential model; {model.name} is a "
             f"{type(model).__name__}: put the layers of tf_lcnn.layers in its code instead."
@@ -159,7 +148,7 @@ def _decide(model, dictionary_size, rules):
         whole = isinstance(size, int) and not isinstance(size, bool) and size >= 1
         if not whole and not (size == KEEP and pattern in rules):
             raise ValueError(f"{pattern}: {size!r} is no dictionary size, a whole number >= 1.")
-    layers = [layer for layer in _leaves(model) if _has_kernel(layer)]
+    layers = [layer for layer in rebuild.leaves(model) if _has_kernel(layer)]
     for pattern in rules:
         if not any(fnmatch.fnmatchcase(layer.name, pattern) for layer in layers):
             raise ValueError(
@@ -179,20 +168,6 @@ def _decision(layer, size):
         return Decision(layer.name, kind.__name__, None, "kept by rule", wanted=False)
     reason = family.obstacle(layer, size)
     return Decision(layer.name, kind.__name__, None if reason else size, reason)
-
-
-def _can_be_cloned(model):
-    return isinstance(model, keras.Sequential) or (
-        isinstance(model, keras.Model) and hasattr(model, "operations")
-    )
-
-
-def _leaves(model):
-    """The layers that clone_model hands out one by one: it looks into models, not into layers."""
-    found = []
-    for layer in model.layers:
-        found += _leaves(layer) if _can_be_cloned(layer) else [layer]
-    return list({id(layer): layer for layer in found}.values())
 
 
 def _has_kernel(layer):

@@ -19,6 +19,7 @@ import numpy as np
 from keras import layers as kl
 
 from tf_lcnn.costs.report import LayerProfile, ModelProfile
+from tf_lcnn.graph import folding
 from tf_lcnn.graph.trace import own_weights, sublayers, trace
 from tf_lcnn.layers import family
 
@@ -73,30 +74,12 @@ def profile(model, input_shape=None, convention="unpadded"):
     return measure(trace(model, input_shape), model.name, convention)
 
 
-def folds(call, calls):
-    """Whether this call is of a BatchNormalization that the layer before it can take in.
-
-    That layer is linear, each of the two runs once, and nothing else uses what is between them.
-    """
-    normalization, layer = call.layer, call.follows
-    if not isinstance(normalization, kl.BatchNormalization):
-        return False
-    if family.of(layer) is None and family.plain_type(layer) not in _PER_OUTPUT:
-        return False
-    if layer.activation is not keras.activations.linear:
-        return False
-    before = [other for other in calls if other.layer is layer]
-    once = len(before) == 1 and sum(other.layer is normalization for other in calls) == 1
-    on_channels = normalization.axis in (-1, len(call.input_shape))
-    return once and before[0].uses == 1 and on_channels
-
-
 def measure(calls, name, convention="unpadded"):
     """ModelProfile of traced calls, with the weights as they are now."""
     by_layer = {}
     for call in calls:
         by_layer.setdefault(id(call.layer), []).append(call)
-    folded = {id(call.layer) for call in calls if folds(call, calls)}
+    folded = {id(layer) for layer in folding.folded(calls).values()}
     # A dictionary that layers share counts in the first.
     counted = set()
     profiles = [

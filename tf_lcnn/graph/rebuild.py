@@ -1,17 +1,92 @@
-"""Copies of the layers of a Keras model."""
+"""The one way to clone a Keras model and replace layers in it; what layers share stays shared."""
+
+import keras
+
+from tf_lcnn.graph.trace import sublayers
 
 
-def copy_layer(layer, copies, **changes):
-    """A layer of the same configuration, but for these changes, with weights of its own.
+def is_cloneable(model):
+    """Whether `clone` can take this model: it is functional or Sequential."""
+    return isinstance(model, keras.Sequential) or (
+        isinstance(model, keras.Model) and hasattr(model, "operations")
+    )
+
+
+def clone(model, make=None, changes=None):
+    """A model of copies of the layers, with weights of their own, not set.
+
+    Layers inside other layers (TimeDistributed, Bidirectional, custom ones) come with these.
 
     Args:
-        layer: a layer or operation.
-        copies: id of a layer -> its copy; the new one is added. A dictionary that the layer
-            shares is looked up here, so that the copies share one too.
+        model: functional or Sequential, with models nested in it or not. It is not changed.
+        make: a function (layer) -> the layer to put in its place, or None to copy it.
+        changes: a function (layer) -> dict, changes of the configuration of a layer that is
+            copied.
+
+    Returns:
+        (copy, pairs): the model, and (layer, its copy) for each layer and operation.
+
+    Raises:
+        ValueError: a model that is neither functional nor Sequential.
     """
+    if not is_cloneable(model):
+        raise ValueError(
+            f"{model.name} is a subclassed model ({type(model).__name__}), which can not be taken "
+            "apart: build it as a functional or Sequential model of the same layers, or put "
+            "lookup layers in its code."
+        )
+    copies = {}
+
+    def copy_of(layer):
+        if layer not in copies:
+            made = make(layer) if make is not None else None
+            copies[layer] = _copy(layer, copy_of, changes) if made is None else made
+        return copies[layer]
+
+    copy = keras.models.clone_model(model, clone_function=copy_of, recursive=True)
+    return copy, list(copies.items())
+
+
+def copy_weights(pairs):
+    """Gives each copy of `clone` the weights of its layer; operations have none."""
+    for layer, copy in pairs:
+        # A layer outside the model, that one inside shares with, is copied and not built.
+        if isinstance(layer, keras.Layer) and copy.built:
+            copy.set_weights(layer.get_weights())
+
+
+def _copy(layer, copy_of, changes):
+    changes = changes(layer) if changes is not None else {}
+    if hasattr(layer, "copied"):
+        # A layer that shares weights with another, see `layers.lookup`.
+        return layer.copied(copy_of, **changes)
     config = {**layer.get_config(), **changes}
-    owner = getattr(layer, "dictionary_owner", None)
-    if owner is not None:
-        config["dictionary"] = copies.get(id(owner)) or copy_layer(owner, copies)
-    copies[id(layer)] = type(layer).from_config(config)
-    return copies[id(layer)]
+    if isinstance(layer, keras.layers.Lambda):
+        # Its functions as they are: in a configuration they are byte code, which Keras refuses.
+        config["function"] = layer.function
+        if isinstance(config.get("output_shape"), dict):
+            config["output_shape"] = layer.compute_output_shape
+        return type(layer)(**config)
+    return type(layer).from_config(config)
+
+
+def leaves(model):
+    """The layers that `clone` copies one by one: it looks into models, not into layers."""
+    inner = []
+    for layer in model.layers:
+        inner += leaves(layer) if is_cloneable(layer) else [layer]
+    return list(dict.fromkeys(inner))
+
+
+def in_float32(model):
+    """The model itself, or a copy that computes in float32 if it was made for mixed precision."""
+    if all(layer.compute_dtype == "float32" for layer in sublayers(model)):
+        return model
+
+    def float32(layer):
+        # Operations have no dtype of their own.
+        return {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}
+
+    copy, pairs = clone(model, changes=float32)
+    copy_weights(pairs)
+    return copy

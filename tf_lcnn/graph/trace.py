@@ -1,10 +1,15 @@
 """Which layer of a Keras model is called on what: one run on zeros, watched."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
 from keras import layers as kl
+
+from tf_lcnn.graph import intercept
+
+_PADDING = (kl.ZeroPadding1D, kl.ZeroPadding2D, kl.ZeroPadding3D)
 
 
 @dataclasses.dataclass
@@ -12,8 +17,8 @@ class Call:
     """One call of a layer, or of an operation, while the model ran.
 
     Shapes are without the batch; `output_shape` is None for a layer with weights that was not
-    called. `unpadded_shape` is the input's shape before a ZeroPadding2D right in front of it;
-    `follows` is the layer whose output, used directly, is the input; `uses` counts the calls,
+    called. `unpadded_shape` is the input's shape before a ZeroPadding right in front of it;
+    `source` is the Call whose output, used directly, is the input; `uses` counts the calls,
     and outputs of the model, that use this call's output directly.
     """
 
@@ -21,8 +26,13 @@ class Call:
     input_shape: tuple
     output_shape: tuple
     unpadded_shape: tuple
-    follows: object = None
+    source: object = None
     uses: int = 0
+
+    @property
+    def follows(self):
+        """The layer whose output, used directly, is the input; None for an input of the model."""
+        return None if self.source is None else self.source.layer
 
 
 def trace(model, input_shape=None):
@@ -34,47 +44,31 @@ def trace(model, input_shape=None):
             if id(tensor) in produced:
                 produced[id(tensor)].uses += 1
 
-    def watch(layer):
-        run = layer.call
-
-        def call(*args, **kwargs):
-            outputs = run(*args, **kwargs)
-            sources, results = _tensors((args, kwargs)), _tensors(outputs)
-            count_uses(sources)
-            if not sources or not results:
-                return outputs
-            source, result = sources[0], results[0]
-            before = produced.get(id(source))
-            shape = tuple(source.shape)
-            padded = before is not None and isinstance(before.layer, kl.ZeroPadding2D)
-            entry = Call(
-                layer,
-                shape[1:],
-                tuple(result.shape)[1:],
-                before.unpadded_shape if padded else shape[1:],
-                before.layer if before else None,
-            )
-            calls.append(entry)
-            # Kept alive, so that no other tensor can take over the id.
-            alive.append((source, result))
-            produced[id(result)] = entry
+    def watch(layer, run, *args, **kwargs):
+        outputs = run(*args, **kwargs)
+        sources, results = _tensors((args, kwargs)), _tensors(outputs)
+        count_uses(sources)
+        if not sources or not results:
             return outputs
-
-        layer.call = call
+        source, result = sources[0], results[0]
+        before = produced.get(id(source))
+        shape = tuple(source.shape)[1:]
+        padded = before is not None and isinstance(before.layer, _PADDING)
+        unpadded = before.unpadded_shape if padded else shape
+        entry = Call(layer, shape, tuple(result.shape)[1:], unpadded, before)
+        calls.append(entry)
+        # Kept alive, so that no other tensor can take over the id.
+        alive.append((source, result))
+        produced[id(result)] = entry
+        return outputs
 
     inputs = _zeros(model, input_shape)
     if not all(layer.built for layer in sublayers(model)):
         # Building may call layers too, and make new ones.
         model(inputs, training=False)
     watched = _watched(model)
-    try:
-        for layer in watched:
-            watch(layer)
+    with intercept.calls({layer: functools.partial(watch, layer) for layer in watched}):
         count_uses(_tensors(model(inputs, training=False)))
-    finally:
-        for layer in watched:
-            if "call" in vars(layer):
-                del layer.call
     called = {id(call.layer) for call in calls}
     # Keras runs some layers past `call`, quantized ones for example.
     passed = (x for x in watched if id(x) not in called and own_weights(x))

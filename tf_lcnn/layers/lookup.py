@@ -4,7 +4,9 @@ The weights of Conv2D and Dense are replaced by a dictionary D of k vectors and 
 coefficients P, with W = D.delta(P) (equation 1 of the LCNN paper, arXiv 1611.06473).
 """
 
+import dataclasses
 import math
+import warnings
 import weakref
 
 import keras
@@ -13,6 +15,14 @@ from keras import ops
 
 from tf_lcnn.graph import padding
 from tf_lcnn.layers import family, sparsity
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sharing:
+    """Keeps Keras from tracking the owner of a shared dictionary as a layer inside."""
+
+    owner: object
+
 
 FORWARD_PATHS = ("auto", "stages", "folded")
 
@@ -30,7 +40,8 @@ _ARGUMENTS = """
         dictionary_size: k, the number of vectors in the dictionary; None makes this the plain
             Keras layer.
         dictionary: the `dictionary` of another lookup layer, to be shared with it: one variable,
-            trained, saved and counted once. k is that layer's.
+            trained, saved and counted once. k is that layer's, and so is whether the dictionary
+            is trained: `trainable = False` here leaves it to that layer.
         dictionary_initializer, dictionary_regularizer, dictionary_constraint: for D.
         threshold_scale: c >= 0 in eps = c * sigma, sigma being the standard deviation of
             `kernel_initializer` (the paper: 0.01 for AlexNet, 0.001 for ResNet). 0 switches the
@@ -56,6 +67,9 @@ _ARGUMENTS = """
 class _Lookup:
     """What the two layers share; comes before the Keras layer among their bases."""
 
+    # See `graph.folding`.
+    is_linear = True
+
     def _set_lookup_arguments(
         self,
         weight_vectors,
@@ -68,9 +82,8 @@ class _Lookup:
         threshold_gradient,
         forward,
     ):
-        self.dictionary_owner = None
+        self._sharing = _Sharing(None if dictionary is None else self._owner(dictionary))
         if dictionary is not None:
-            self.dictionary_owner = self._owner(dictionary)
             shared = self.dictionary_owner.dictionary_size
             if dictionary_size not in (None, shared):
                 raise ValueError(
@@ -102,6 +115,7 @@ class _Lookup:
         self.forward = forward
         self.sigma = None
         self.epsilon = None
+        self.dictionary = None
 
     def _owner(self, dictionary):
         """The layer that holds a shared dictionary, given that or, when loading, the layer."""
@@ -114,19 +128,53 @@ class _Lookup:
         # A dictionary that is shared already has one owner still.
         return owner.dictionary_owner or owner
 
+    @property
+    def dictionary_owner(self):
+        """The layer whose dictionary this one shares; None for a dictionary of its own."""
+        return self._sharing.owner
+
+    @property
+    def trainable(self):
+        """Whether it is trained; a shared dictionary is frozen with the layer that made it."""
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        shared = self.dictionary if self.dictionary_owner and self.built else None
+        before = shared is not None and shared.trainable
+        keras.Layer.trainable.fset(self, value)
+        if shared is not None:
+            shared.trainable = before
+
+    def copied(self, copy_of, **changes):
+        """A copy for `graph.rebuild`, which shares its dictionary with the copy of the owner."""
+        if self.dictionary_owner is not None:
+            changes["dictionary"] = _Sharing(copy_of(self.dictionary_owner))
+        return type(self).from_config({**self.get_config(), **changes})
+
+    def _make_dictionary(self, channels):
+        # Once: a layer that shares it may be built first.
+        if self.dictionary is None:
+            self.dictionary = self.add_weight(
+                name="dictionary",
+                shape=(channels, self.dictionary_size),
+                initializer=self.dictionary_initializer,
+                regularizer=self.dictionary_regularizer,
+                constraint=self.dictionary_constraint,
+                autocast=False,
+            )
+            _OWNERS[id(self.dictionary)] = self
+        return self.dictionary
+
     def _shared_dictionary(self, channels):
         owner = self.dictionary_owner
-        if not owner.built:
-            raise ValueError(
-                f"Layer {self.name} shares the dictionary of {owner.name}, which is not built yet."
-            )
-        own = owner.dictionary.shape[0]
-        if own != channels:
+        dictionary = owner._make_dictionary(channels)
+        if dictionary.shape[0] != channels:
             raise ValueError(
                 f"Layer {self.name} has {channels} input channels, the dictionary of {owner.name} "
-                f"that it shares {own}."
+                f"that it shares {dictionary.shape[0]}."
             )
-        return owner.dictionary
+        return dictionary
 
     def _build_lookup(self, channels, coefficients_shape):
         shape = coefficients_shape
@@ -143,15 +191,7 @@ class _Lookup:
         if self.dictionary_owner is not None:
             self.dictionary = self._shared_dictionary(channels)
         else:
-            self.dictionary = self.add_weight(
-                name="dictionary",
-                shape=(channels, self.dictionary_size),
-                initializer=self.dictionary_initializer,
-                regularizer=self.dictionary_regularizer,
-                constraint=self.dictionary_constraint,
-                autocast=False,
-            )
-            _OWNERS[id(self.dictionary)] = self
+            self._make_dictionary(channels)
         self.coefficients = self.add_weight(
             name="coefficients",
             shape=shape,
@@ -253,7 +293,8 @@ class _Lookup:
     def get_config(self):
         config = super().get_config()
         if self.dictionary_owner is not None:
-            config["dictionary"] = keras.saving.serialize_keras_object(self.dictionary_owner)
+            # As it is: where a model is saved, Keras tells which of the model's layers it is.
+            config["dictionary"] = self.dictionary_owner
         config.update(
             {
                 "dictionary_size": self.dictionary_size,
@@ -269,10 +310,19 @@ class _Lookup:
 
     @classmethod
     def from_config(cls, config):
-        if isinstance(config.get("dictionary"), dict):
-            owner = keras.saving.deserialize_keras_object(config["dictionary"])
-            config = {**config, "dictionary": owner}
-        return super().from_config(config)
+        shared = config.get("dictionary")
+        if isinstance(shared, dict):
+            shared = keras.saving.deserialize_keras_object(shared)
+        elif isinstance(shared, _Sharing):
+            shared = shared.owner
+        elif shared is not None:
+            shared = None
+            warnings.warn(
+                f"The copy of layer {config['name']} has a dictionary of its own: Keras copies "
+                "layers one by one; tf_lcnn.graph.rebuild.clone keeps what they share.",
+                stacklevel=2,
+            )
+        return super().from_config({**config, "dictionary": shared})
 
 
 @keras.saving.register_keras_serializable(package="tf_lcnn")

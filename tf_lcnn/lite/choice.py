@@ -1,12 +1,11 @@
 """Which lowering each lookup layer of a model gets, and the model as it is lowered."""
 
-import contextlib
 import dataclasses
 import math
 
 import keras
 
-from tf_lcnn.costs.counting import folds
+from tf_lcnn.graph import folding, intercept
 from tf_lcnn.graph.trace import trace
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite import delegate_price, lowerings
@@ -70,6 +69,7 @@ def choose_lowerings(
             f"Unknown lowering {lowering!r}: {', '.join((AUTO, *lowerings.LOWERINGS))}."
         )
     calls = trace(model)
+    folded = folding.folded(calls)
     plans = []
     for layer in lookup_layers(model):
         of_layer = [call for call in calls if call.layer is layer]
@@ -81,7 +81,7 @@ def choose_lowerings(
                 f"Layer {layer.name} is channels_first, and LiteRT's convolutions are "
                 "channels_last: build the model so, its weights fit."
             )
-        normalization = _batch_normalization(layer, calls)
+        normalization = folded.get(layer)
         constants = lowerings.constants(of_layer[0], normalization)
         prediction = _prediction(constants, prices, quantize, delegate)
         chosen = lowering
@@ -115,29 +115,15 @@ def _prediction(layer, prices, quantize, needed):
     return dataclasses.replace(found, seconds=seconds)
 
 
-def _batch_normalization(layer, calls):
-    """The BatchNormalization that can be folded into a layer, or None."""
-    found = [call.layer for call in calls if call.follows is layer and folds(call, calls)]
-    return found[0] if found else None
-
-
-@contextlib.contextmanager
 def lowered(plans):
     """Within this context the model of these plans runs its lookup layers as planned."""
     calls = {}
     for each in plans:
         calls[each.source] = _call(each)
         if each.folded is not None:
-            calls[each.folded] = lambda x, **_: x
-    try:
-        for layer, call in calls.items():
-            layer.call = call
-        yield
-    finally:
-        for layer in calls:
-            if "call" in vars(layer):
-                del layer.call
+            calls[each.folded] = lambda _, x, **__: x
+    return intercept.calls(calls)
 
 
 def _call(plan):
-    return lambda x, **_: lowerings.apply(plan.layer, x, plan.lowering)
+    return lambda _, x, **__: lowerings.apply(plan.layer, x, plan.lowering)

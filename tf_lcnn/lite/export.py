@@ -9,8 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tf_lcnn import checks, files
 from tf_lcnn.costs.counting import profile
-from tf_lcnn.graph.rebuild import copy_layer
-from tf_lcnn.graph.trace import sublayers
+from tf_lcnn.graph.rebuild import in_float32
 from tf_lcnn.lite import metadata
 from tf_lcnn.lite.choice import AUTO, choose_lowerings, lowered
 from tf_lcnn.lite.converter import check_quantization, to_tflite
@@ -20,22 +19,6 @@ from tf_lcnn.lite.proof import ProofError, compare
 from tf_lcnn.lite.ranges import equalize
 from tf_lcnn.lite.report import Report
 from tf_lcnn.runtime.interpreter import parse
-
-
-def in_float32(model):
-    """The model itself, or a copy that computes in float32 if it was made for mixed precision."""
-    if all(layer.compute_dtype == "float32" for layer in sublayers(model)):
-        return model
-
-    copies = {}
-
-    def clone(layer):
-        changes = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}
-        return copy_layer(layer, copies, **changes)
-
-    copy = keras.models.clone_model(model, clone_function=clone, recursive=True)
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 def convert(model, choices=None, quantize=None, calibration=None, io="float32"):

@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
 
 import numpy as np
 
+from tf_lcnn.graph import intercept
 from tf_lcnn.lite import lowerings
 from tf_lcnn.lite.choice import lowered
 from tf_lcnn.lite.converter import to_tflite
@@ -28,14 +30,8 @@ class LayerFigures:
 @contextlib.contextmanager
 def watched(plans, watch):
     """Within this context the lowered model calls watch(index of the plan, input) on the way."""
-    with lowered(plans):
-        for index, plan in enumerate(plans):
-
-            def call(x, index=index, run=plan.source.call, **_):
-                watch(index, x)
-                return run(x)
-
-            plan.source.call = call
+    seen = {plan.source: functools.partial(watch, index) for index, plan in enumerate(plans)}
+    with lowered(plans), intercept.inputs(seen):
         yield
 
 

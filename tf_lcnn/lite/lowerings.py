@@ -7,12 +7,12 @@ literal inference of equation 5. `folded`: one dense convolution with W = D.P.
 
 import dataclasses
 import functools
-import math
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_lcnn.graph import folding, padding
 from tf_lcnn.layers import sparsity
 
 LOWERINGS = ("sparse", "gather", "folded")
@@ -77,7 +77,7 @@ def constants(call, batch_normalization=None):
     """The Constants of a traced call of a lookup layer.
 
     Args:
-        call: a `profile.Call` of it.
+        call: a `graph.trace.Call` of it.
         batch_normalization: a BatchNormalization on the layer's channels to fold in.
     """
     layer = call.layer
@@ -93,7 +93,7 @@ def constants(call, batch_normalization=None):
     if layer.use_bias:
         bias = np.asarray(keras.ops.convert_to_numpy(layer.bias), np.float32)
     if batch_normalization is not None:
-        scale, offset = _affine(batch_normalization)
+        scale, offset = folding.affine(batch_normalization)
         coefficients, bias = coefficients * scale, bias * scale + offset
     used = np.flatnonzero((coefficients != 0).any(axis=(0, 1, 3)))
     if not used.size:
@@ -115,21 +115,6 @@ def constants(call, batch_normalization=None):
         dense=dense,
         rows_dropped=dictionary.shape[1] - len(used),
     )
-
-
-def _affine(layer):
-    """Scale and offset per channel of a BatchNormalization at inference."""
-    mean, variance = (
-        np.asarray(keras.ops.convert_to_numpy(x), np.float64)
-        for x in (layer.moving_mean, layer.moving_variance)
-    )
-    scale = 1 / np.sqrt(variance + layer.epsilon)
-    if layer.scale:
-        scale = scale * keras.ops.convert_to_numpy(layer.gamma)
-    offset = -mean * scale
-    if layer.center:
-        offset = offset + keras.ops.convert_to_numpy(layer.beta)
-    return scale.astype(np.float32), offset.astype(np.float32)
 
 
 def apply(layer, x, lowering):
@@ -165,17 +150,10 @@ def windows(layer, size):
     Returns:
         (height, width) of the output, and for each of them the zeros before and after S.
     """
-    out, zeros = [], []
     kernel = layer.coefficients.shape[:2]
-    axes = zip(size, layer.stage_strides[1], kernel, layer.dilation, strict=True)
-    for length, stride, taps, dilation in axes:
-        span = (taps - 1) * dilation + 1
-        same = layer.padding == "SAME"
-        count = math.ceil(length / stride) if same else (length - span) // stride + 1
-        total = max((count - 1) * stride + span - length, 0) if same else 0
-        out.append(count)
-        zeros.append((total // 2, total - total // 2))
-    return out, zeros
+    axes = zip(size, kernel, layer.stage_strides[1], layer.dilation, strict=True)
+    sizes = [padding.axis(*numbers, layer.padding) for numbers in axes]
+    return [count for count, *_ in sizes], [tuple(zeros) for _, *zeros in sizes]
 
 
 def _gather_planes(layer, s, strides):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tf_lcnn.graph.rebuild import copy_layer
+from tf_lcnn.graph import rebuild
 from tf_lcnn.layers import sparsity
 from tf_lcnn.layers.family import lookup_layers
 
@@ -154,7 +154,7 @@ def drop_rows(model):
         A new model, not compiled; a layer without any lookup keeps one row.
     """
     lookup = lookup_layers(model)
-    used, copies, made = {}, [], {}
+    used = {}
     for layer in lookup:
         # A shared dictionary keeps what any of its layers uses.
         kept = _slices(layer)[1] > 0
@@ -164,19 +164,16 @@ def drop_rows(model):
         found = np.flatnonzero(used[id(layer.dictionary)])
         return found if found.size else np.array([0])
 
-    def clone(layer):
-        changes = {"dictionary_size": len(rows(layer))} if layer in lookup else {}
-        copy = copy_layer(layer, made, **changes)
-        copies.append((layer, copy))
-        return copy
+    def smaller(layer):
+        shrinks = id(getattr(layer, "dictionary", None)) in used
+        return {"dictionary_size": len(rows(layer))} if shrinks else {}
 
-    dropped = keras.models.clone_model(model, clone_function=clone, recursive=True)
+    dropped, copies = rebuild.clone(model, changes=smaller)
+    rebuild.copy_weights(pair for pair in copies if pair[0] not in lookup)
     for layer, copy in copies:
         if layer in lookup:
             copy.dictionary.assign(ops.take(layer.dictionary, rows(layer), axis=-1))
             copy.coefficients.assign(ops.take(layer.sparse_coefficients(), rows(layer), axis=-2))
             if layer.use_bias:
                 copy.bias.assign(layer.bias)
-        elif isinstance(layer, keras.Layer):
-            copy.set_weights(layer.get_weights())
     return dropped
