@@ -365,7 +365,7 @@ def main(arguments):
     elif FLAGS.export:
         path = run_dir / "model.tflite"
         # The form that the counts are of; export/tflite.py makes others.
-        report = export.export(model, path, test, "sparse", images=images)
+        report = export.export(model, path, test, lowering="sparse", dataset=images)
         print(f"Saved {path}, {report.bytes:,} bytes. {report.proof}")
 
 

@@ -69,7 +69,7 @@ def main(_):
     width = max(len(path) for path in FLAGS.lcnn)
     print(f"{'model':{width}}  rows of D   file                  dB  accuracy")
     for path, model in zip(FLAGS.lcnn, models, strict=True):
-        # Of the ways to leave, the one that quantizes S.
+        # Of the lowerings, the one that quantizes S.
         plans = choose_lowerings(model, "sparse", quantize="int8")
         if not plans:
             raise ValueError(f"{path} has no lookup layers.")
@@ -82,7 +82,7 @@ def main(_):
                 found = proof(model, used, quantize, examples, batches)
                 print(
                     f"{path:{width}}  {rows:10}  {kind:15}  {found.decibels:7.1f}  "
-                    f"{found.tflite_accuracy:8.2%}",
+                    f"{found.tflite_score:8.2%}",
                     flush=True,
                 )
 

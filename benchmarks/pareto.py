@@ -35,7 +35,7 @@ from tf_lcnn import files, profile
 from tf_lcnn.data import datasets
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers.family import lookup_layers
-from tf_lcnn.lite import export, lowering, proof
+from tf_lcnn.lite import export, lowerings, proof
 from tf_lcnn.lite.choice import AUTO
 from tf_lcnn.models import saving
 
@@ -47,7 +47,7 @@ flags.DEFINE_string("dataset", "cifar10", "What they were trained on.")
 flags.DEFINE_string("data_dir", None, "Where the data lies.")
 flags.DEFINE_string("folder", "runs/pareto", "Where files and results go.")
 flags.DEFINE_string("plot", None, "The PNG to write; default: pareto.png in the folder.")
-flags.DEFINE_enum("lowering", "sparse", [AUTO, *lowering.LOWERINGS], "How lookup layers leave.")
+flags.DEFINE_enum("lowering", "sparse", [AUTO, *lowerings.LOWERINGS], "How lookup layers leave.")
 flags.DEFINE_list(
     "peers", ["prune:0.8", "prune:0.9", "cluster:16"], "prune:SHARE OF ZEROS, cluster:WEIGHTS."
 )
@@ -170,7 +170,7 @@ def rows_of(net, folder):
     """The files of a net, as (path, row) pairs."""
 
     def make(path, storage):
-        accuracy = net.export(net.model, path, storage).tflite_accuracy
+        accuracy = net.export(net.model, path, storage).tflite_score
         return {"accuracy": accuracy, "multiplications": multiplications(net.model)}
 
     made_from = {**net.made_from, "dataset": FLAGS.dataset, "examples": FLAGS.examples}
@@ -184,7 +184,12 @@ def rows_of(net, folder):
 def our_export(model, path, storage, examples, batches):
     quantize = None if storage == "float32" else storage
     report = export.export(
-        model, path, batches, FLAGS.lowering, quantize=quantize, examples=examples
+        model,
+        path,
+        batches,
+        lowering=FLAGS.lowering,
+        quantize=quantize,
+        calibration=examples,
     )
     return report.proof
 

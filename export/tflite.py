@@ -17,7 +17,7 @@ from absl import app, flags, logging
 from tf_lcnn.data import datasets
 from tf_lcnn.lite import converter, export, prices, proof
 from tf_lcnn.lite.choice import AUTO
-from tf_lcnn.lite.lowering import LOWERINGS
+from tf_lcnn.lite.lowerings import LOWERINGS
 from tf_lcnn.models import saving
 
 FLAGS = flags.FLAGS
@@ -27,21 +27,21 @@ flags.DEFINE_string("out", None, "The .tflite to write; default: beside the mode
 flags.DEFINE_string("report", None, "Where to write the report as JSON; default: OUT.json.")
 flags.DEFINE_string("dataset", "digits", "digits, image_folder, or a TFDS name like cifar10.")
 flags.DEFINE_string("data_dir", None, "Where the data lies; for image_folder a folder or zip.")
-flags.DEFINE_enum("lowering", AUTO, [AUTO, *LOWERINGS], "How lookup layers leave.")
+flags.DEFINE_enum("lowering", AUTO, [AUTO, *LOWERINGS], "Of lookup layers.")
 flags.DEFINE_enum("optimize", "speed", prices.OPTIMIZE, "Decides between equal times.")
 flags.DEFINE_enum("quantize", "none", ["none", *converter.QUANTIZATIONS], "Quantization.")
 flags.DEFINE_enum("io", "float32", converter.IO_TYPES, "Type of input and output, for int8.")
 flags.DEFINE_boolean("delegate", False, "The file is for LiteRT with the native delegate.")
 flags.DEFINE_integer("examples", 200, "Training images that int8 measures on.", lower_bound=1)
 flags.DEFINE_boolean("layerwise", True, "Measure each lookup layer alone, for the report.")
-flags.DEFINE_boolean("calibrate", False, "Measure this machine first and keep it in --costs.")
-flags.DEFINE_string("costs", None, "JSON of the cost model of a machine; default: a typical one.")
+flags.DEFINE_boolean("calibrate", False, "Measure this machine first and keep it in --prices.")
+flags.DEFINE_string("prices", None, "JSON of what a machine takes; default: a typical one.")
 
 
-def load_costs():
+def load_prices():
     if FLAGS.calibrate:
-        return prices.calibrate(FLAGS.costs)
-    return prices.load(FLAGS.costs) if FLAGS.costs else prices.DEFAULT
+        return prices.calibrate(FLAGS.prices)
+    return prices.load(FLAGS.prices) if FLAGS.prices else prices.DEFAULT
 
 
 def main(arguments):
@@ -50,24 +50,24 @@ def main(arguments):
         raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
     model = saving.load_model(FLAGS.model)
     size = model.input_shape[1]
-    images = datasets.load(FLAGS.dataset, FLAGS.data_dir, image_size=size)
-    saving.refuse_mismatch(model, images, FLAGS.model)
+    dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir, image_size=size)
+    saving.refuse_mismatch(model, dataset, FLAGS.model)
     quantize = None if FLAGS.quantize == "none" else FLAGS.quantize
-    examples = images.sample("train", FLAGS.examples)
+    calibration = dataset.sample("train", FLAGS.examples)
     out = pathlib.Path(FLAGS.out or pathlib.Path(FLAGS.model).with_suffix(".tflite"))
     report = export.export(
         model,
         out,
-        images.evaluation("test", 100),
-        FLAGS.lowering,
-        FLAGS.optimize,
-        load_costs(),
-        images,
-        quantize,
-        examples,
-        FLAGS.io,
-        examples if FLAGS.layerwise else None,
-        FLAGS.delegate,
+        dataset.evaluation("test", 100),
+        lowering=FLAGS.lowering,
+        optimize=FLAGS.optimize,
+        prices=load_prices(),
+        delegate=FLAGS.delegate,
+        quantize=quantize,
+        calibration=calibration,
+        io=FLAGS.io,
+        dataset=dataset,
+        layerwise=calibration if FLAGS.layerwise else None,
     )
     report.write_json(FLAGS.report or out.with_suffix(".json"))
     print(report)

@@ -47,6 +47,12 @@ def number(value, what, least=None, most=None):
     return float(value)
 
 
+def first_line(error):
+    """The first line of an exception's message, or its class where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def input_shape(model):
     """The shape of a model's one input, without the batch; None where a size is open.
 
@@ -142,7 +148,10 @@ def _is_pair(data, shape):
     if not (isinstance(data, (list, tuple)) and len(data) == 2):
         return False
     first, second = map(_rank, data)
-    if first != len(shape) + 1 or second is None or second > 2:
+    if first != len(shape) + 1 or second is None:
+        return False
+    if second > 2 and isinstance(data, list):
+        # A list of two batches; labels that are images come in a tuple.
         return False
     return len(data[0]) == len(data[1])
 

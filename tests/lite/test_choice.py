@@ -18,7 +18,7 @@ from tf_lcnn.data import datasets
 from tf_lcnn.lite import delegate_price, export, layerwise, metadata, prices, proof, ranges
 from tf_lcnn.lite.choice import choose_lowerings, lowered
 from tf_lcnn.lite.converter import to_tflite
-from tf_lcnn.lite.lowering import LOWERINGS
+from tf_lcnn.lite.lowerings import LOWERINGS
 from tf_lcnn.runtime import interpreter, native
 from tf_lcnn.training.callbacks import TopS, project
 
@@ -171,7 +171,7 @@ def test_layers_of_one_name_in_nested_models_are_told_apart(way, tmp_path):
     for i, layer in enumerate(model.layers[:2]):
         layer.layers[1].set_weights([random(4, 10 * i + j) ** 2 for j in range(4)])
     batches = [(random((3, 6, 6, 4)), np.arange(3))]
-    report = export.export(model, tmp_path / "m.tflite", batches, way)
+    report = export.export(model, tmp_path / "m.tflite", batches, lowering=way)
     assert report.proof.relative_difference <= 1e-5
     assert [each.folded for each in report.plans] == [x.layers[1] for x in model.layers[:2]]
 
@@ -188,10 +188,10 @@ def test_quantized_files_keep_the_accuracy(trained, examples, quantize, way, tmp
     model, images = trained
     path = tmp_path / "model.tflite"
     test = images.evaluation("test", 100)
-    plain = export.export(model, tmp_path / "float.tflite", test, way)
-    report = export.export(model, path, test, way, quantize=quantize, examples=examples)
-    assert report.proof.keras_accuracy > 0.8
-    assert report.proof.keras_accuracy - report.proof.tflite_accuracy <= 0.01
+    plain = export.export(model, tmp_path / "float.tflite", test, lowering=way)
+    report = export.export(model, path, test, lowering=way, quantize=quantize, calibration=examples)
+    assert report.proof.keras_score > 0.8
+    assert report.proof.keras_score - report.proof.tflite_score <= 0.01
     assert report.proof.decibels > {"float16": 55, "dynamic": 25, "int8": 20}[quantize]
     # Without sparse storage, P of eight-bit zeros is as large as its float32 non-zeros.
     assert report.bytes < (1.1 if (quantize, way) == ("dynamic", "sparse") else 0.9) * plain.bytes
@@ -256,8 +256,8 @@ def test_a_dictionary_row_that_never_answers_stays_as_it_is():
     ("arguments", "message"),
     [
         ({"quantize": "int4"}, "float16, dynamic, int8"),
-        ({"quantize": "int8"}, "needs real inputs"),
-        ({"quantize": "int8", "examples": np.zeros((0, 3))}, "needs real inputs"),
+        ({"quantize": "int8"}, "No calibration inputs"),
+        ({"quantize": "int8", "calibration": np.zeros((0, 3))}, "No calibration inputs"),
         ({"io": "int8"}, "needs quantize='int8'"),
     ],
 )
@@ -291,7 +291,7 @@ def test_a_quantized_file_that_loses_too_much_is_rejected_with_its_worst_layer(
             tmp_path / "m.tflite",
             images.evaluation("test", 100),
             quantize="int8",
-            examples=examples,
+            calibration=examples,
         )
     assert [path.name for path in tmp_path.iterdir()] == ["m.rejected.tflite"]
 
@@ -316,7 +316,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
 def test_the_file_tells_the_phone_what_it_needs(trained, tmp_path):
     model, images = trained
     path = tmp_path / "model.tflite"
-    export.export(model, path, images.evaluation("test", 100), images=images)
+    export.export(model, path, images.evaluation("test", 100), dataset=images)
     found = metadata.read(path)
     assert found["labels"] == [str(digit) for digit in range(10)]
     assert found["input"] == {
@@ -476,7 +476,7 @@ def test_auto_takes_sparse_where_the_delegate_is_faster_than_all_else(monkeypatc
     slow = dataclasses.replace(
         prices.DEFAULT, float32=dataclasses.replace(prices.DEFAULT.float32, delegate=9.0)
     )
-    assert chosen(0.5 * stock["folded"], delegate=True, costs=slow) == ("folded", None)
+    assert chosen(0.5 * stock["folded"], delegate=True, prices=slow) == ("folded", None)
 
 
 def test_without_a_delegate_plans_say_so(monkeypatch, tmp_path):
@@ -499,6 +499,6 @@ def test_the_report_names_the_kernel_of_the_delegate(tmp_path):
     (layer,) = report.as_dict()["layers"]
     assert layer["delegate"] == delegate_price.predict(report.plans[0].layer).kernel
     assert f"; native delegate: {layer['delegate']}, " in str(report)
-    report = export.export(model, path, batches, "folded")
+    report = export.export(model, path, batches, lowering="folded")
     assert report.as_dict()["layers"][0]["delegate"] is None
     assert "delegate" not in str(report)

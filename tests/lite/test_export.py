@@ -8,7 +8,7 @@ from support.helpers import constant_bytes, random, settle
 
 from tf_lcnn import LookupConv2D, LookupDense, models, profile
 from tf_lcnn.lite import export, proof
-from tf_lcnn.lite.lowering import LOWERINGS
+from tf_lcnn.lite.lowerings import LOWERINGS
 from tf_lcnn.runtime.interpreter import Interpreter, parse
 from tf_lcnn.training.callbacks import project
 
@@ -47,14 +47,14 @@ def odd():
 def test_the_file_computes_what_the_model_computes(resnet, tmp_path):
     proof = export.export(resnet, tmp_path / "model.tflite", batches(resnet)).proof
     assert proof.relative_difference <= 1e-5
-    assert proof.keras_accuracy == proof.tflite_accuracy
+    assert proof.keras_score == proof.tflite_score
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.tflite"]
 
 
 @pytest.mark.parametrize("way", ["auto", *LOWERINGS])
 def test_odd_shapes_and_every_argument_leave_exactly(way, tmp_path):
     model = settle(odd())
-    proof = export.export(model, tmp_path / "model.tflite", batches(model), way).proof
+    proof = export.export(model, tmp_path / "model.tflite", batches(model), lowering=way).proof
     assert proof.relative_difference <= 1e-5
 
 
@@ -66,7 +66,7 @@ def test_training_settings_are_untouched_by_export(resnet, tmp_path):
 
 def test_the_sparse_lowering_is_two_convolutions_with_sparse_coefficients(resnet, tmp_path):
     path = tmp_path / "model.tflite"
-    report = export.export(resnet, path, batches(resnet), "sparse")
+    report = export.export(resnet, path, batches(resnet), lowering="sparse")
     # 18 lookup layers, 3 plain convolutions, 9 sums of a block and its shortcut.
     assert report.operators == {
         "CONV_2D": 2 * 18 + 3,
@@ -81,7 +81,7 @@ def test_the_sparse_lowering_is_two_convolutions_with_sparse_coefficients(resnet
 
 def test_the_bytes_of_the_profile_are_those_of_the_file(resnet, tmp_path):
     path = tmp_path / "model.tflite"
-    export.export(resnet, path, batches(resnet), "sparse")
+    export.export(resnet, path, batches(resnet), lowering="sparse")
     stored = constant_bytes(parse(path.read_bytes()))
     # What remains are the zero biases of the dictionary stages, shared by equal k, and the two
     # axes of the mean.

@@ -10,7 +10,7 @@ from tf_lcnn.compression.convert import decisions
 from tf_lcnn.costs.counting import profile, sparse_bytes
 from tf_lcnn.graph.trace import sublayers, trace
 from tf_lcnn.layers import family
-from tf_lcnn.lite import delegate_price, lowering
+from tf_lcnn.lite import delegate_price, lowerings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Site:
             np.put_along_axis(coefficients, places[:, :, :s], 1.0, axis=2)
         else:
             coefficients = np.ones(shape, np.float32)
-        return lowering.Constants(
+        return lowerings.Constants(
             name=self.name,
             dictionary=np.ones((m, k), np.float32),
             coefficients=coefficients,
@@ -97,7 +97,7 @@ def seconds(costs, quantize, delegate, site, run, k, s):
     if k is None:
         return costs.seconds(site.constants(run, 1, 1), "folded", quantize)
     layer = site.constants(run, k, s)
-    ways = [costs.seconds(layer, x, quantize) for x in lowering.LOWERINGS if x != "folded"]
+    ways = [costs.seconds(layer, x, quantize) for x in lowerings.LOWERINGS if x != "folded"]
     prediction = delegate_price.predict(layer, quantize) if delegate else None
     return min(ways + ([costs.delegate_seconds(prediction, quantize)] if prediction else []))
 

@@ -1,4 +1,4 @@
-"""Which way each lookup layer of a model leaves, and the model as it leaves."""
+"""Which lowering each lookup layer of a model gets, and the model as it is lowered."""
 
 import dataclasses
 import math
@@ -8,7 +8,8 @@ import keras
 from tf_lcnn.graph import folding, intercept
 from tf_lcnn.graph.trace import trace
 from tf_lcnn.layers.family import lookup_layers
-from tf_lcnn.lite import delegate_price, lowering, prices
+from tf_lcnn.lite import delegate_price, lowerings
+from tf_lcnn.lite.prices import DEFAULT, best_lowering, stored_bytes
 from tf_lcnn.runtime import native
 
 AUTO = "auto"
@@ -19,21 +20,21 @@ MINIMUM_SPEEDUP = 1.05
 
 @dataclasses.dataclass(frozen=True)
 class LoweringChoice:
-    """How one lookup layer leaves, and what each way would take.
+    """The lowering of one lookup layer, and what each would take.
 
     Attributes:
         source: the Keras layer.
-        layer: its `lowering.Constants`.
-        lowering: the way it leaves.
+        layer: its `lowerings.Constants`.
+        lowering: the chosen one.
         seconds: by lowering, predicted, on one thread.
         bytes: by lowering, of its constants in the file.
         folded: the BatchNormalization that is folded into it, or None.
         delegate: the `native.Prediction` for it, or None where the native delegate will not
-            take it: it leaves otherwise, or LiteRT is as fast, or there is no delegate here.
+            take it: it has another lowering, LiteRT is as fast, or no delegate was built.
     """
 
     source: keras.Layer
-    layer: lowering.Constants
+    layer: lowerings.Constants
     lowering: str
     seconds: dict
     bytes: dict
@@ -42,16 +43,16 @@ class LoweringChoice:
 
 
 def choose_lowerings(
-    model, way=AUTO, optimize="speed", costs=prices.DEFAULT, quantize=None, delegate=False
+    model, lowering=AUTO, optimize="speed", prices=DEFAULT, quantize=None, delegate=False
 ):
-    """Chooses how each lookup layer leaves.
+    """Chooses the lowering of each lookup layer.
 
     Args:
         model: a built Keras model with inputs of known shape.
-        way: one of `lowering.LOWERINGS` for all layers, or "auto": for each layer the one that
-            is fastest by the cost model.
+        lowering: one of `lowerings.LOWERINGS` for all layers, or "auto": for each layer the one
+            that is fastest by these prices.
         optimize: "speed" or "size", decides between times that are predicted equal.
-        costs: a `cost_model.Prices`.
+        prices: a `prices.Prices`.
         quantize: what the file will be, see `converter.to_tflite`.
         delegate: whether the file is for LiteRT with the native delegate: "auto" then takes
             `sparse` wherever the delegate makes it the fastest.
@@ -60,11 +61,13 @@ def choose_lowerings(
         list of LoweringChoice.
 
     Raises:
-        ValueError: unknown way or optimize, a layer that is channels_first, or the delegate was
-            not built.
+        ValueError: unknown lowering or optimize, a layer that is channels_first, or the delegate
+            was not built.
     """
-    if way != AUTO and way not in lowering.LOWERINGS:
-        raise ValueError(f"Unknown lowering {way!r}: {', '.join((AUTO, *lowering.LOWERINGS))}.")
+    if lowering != AUTO and lowering not in lowerings.LOWERINGS:
+        raise ValueError(
+            f"Unknown lowering {lowering!r}: {', '.join((AUTO, *lowerings.LOWERINGS))}."
+        )
     calls = trace(model)
     folded = folding.folded(calls)
     plans = []
@@ -79,19 +82,19 @@ def choose_lowerings(
                 "channels_last: build the model so, its weights fit."
             )
         normalization = folded.get(layer)
-        constants = lowering.constants(of_layer[0], normalization)
-        prediction = _prediction(constants, costs, quantize, delegate)
-        chosen = way
-        if way == AUTO:
+        constants = lowerings.constants(of_layer[0], normalization)
+        prediction = _prediction(constants, prices, quantize, delegate)
+        chosen = lowering
+        if lowering == AUTO:
             with_delegate = prediction.seconds if delegate and prediction else math.inf
-            chosen = prices.best_lowering(constants, costs, optimize, quantize, with_delegate)
+            chosen = best_lowering(constants, prices, optimize, quantize, with_delegate)
         plans.append(
             LoweringChoice(
                 source=layer,
                 layer=constants,
                 lowering=chosen,
-                seconds={w: costs.seconds(constants, w, quantize) for w in lowering.LOWERINGS},
-                bytes={w: prices.stored_bytes(constants, w, quantize) for w in lowering.LOWERINGS},
+                seconds={w: prices.seconds(constants, w, quantize) for w in lowerings.LOWERINGS},
+                bytes={w: stored_bytes(constants, w, quantize) for w in lowerings.LOWERINGS},
                 folded=normalization,
                 delegate=prediction if chosen == "sparse" else None,
             )
@@ -99,15 +102,15 @@ def choose_lowerings(
     return plans
 
 
-def _prediction(layer, costs, quantize, needed):
-    """The `native.Prediction` in the seconds of these costs, or None if LiteRT is as fast."""
+def _prediction(layer, prices, quantize, needed):
+    """The `native.Prediction` in the seconds of these prices, or None if LiteRT is as fast."""
     if not needed and not native.available():
         return None
     found = delegate_price.predict(layer, quantize)
     if found is None:
         return None
-    seconds = costs.delegate_seconds(found, quantize)
-    if costs.seconds(layer, "sparse", quantize) < MINIMUM_SPEEDUP * seconds:
+    seconds = prices.delegate_seconds(found, quantize)
+    if prices.seconds(layer, "sparse", quantize) < MINIMUM_SPEEDUP * seconds:
         return None
     return dataclasses.replace(found, seconds=seconds)
 
@@ -123,4 +126,4 @@ def lowered(plans):
 
 
 def _call(plan):
-    return lambda _, x, **__: lowering.apply(plan.layer, x, plan.lowering)
+    return lambda _, x, **__: lowerings.apply(plan.layer, x, plan.lowering)

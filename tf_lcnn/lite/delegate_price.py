@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tf_lcnn.lite import lowering
+from tf_lcnn.lite import lowerings
 from tf_lcnn.runtime import native
 
 
@@ -30,7 +30,7 @@ def predict(layer, quantize=None):
     it fills up steps of four lookups itself, so the file needs no padding for that.
 
     Args:
-        layer: `lowering.Constants`.
+        layer: `lowerings.Constants`.
         quantize: see `converter.to_tflite`; the delegate takes float32 and int8.
 
     Raises:
@@ -42,7 +42,7 @@ def predict(layer, quantize=None):
     kh, kw, k, n = layer.coefficients.shape
     first, then = layer.stage_strides
     size = [-(-length // stride) for length, stride in zip(layer.input_size, first, strict=True)]
-    out, zeros = lowering.windows(layer, size)
+    out, zeros = lowerings.windows(layer, size)
     before = [top_or_left for top_or_left, _ in zeros]
     m = len(layer.dictionary)
     shape = (1, *layer.input_size, m, *first, *size, k, kh, kw, *then, *layer.dilation)

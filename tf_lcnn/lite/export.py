@@ -5,41 +5,41 @@ import os
 import pathlib
 
 import keras
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tf_lcnn import files
+from tf_lcnn import checks, files
 from tf_lcnn.costs.counting import profile
 from tf_lcnn.graph.rebuild import in_float32
-from tf_lcnn.lite import metadata, prices
+from tf_lcnn.lite import metadata
 from tf_lcnn.lite.choice import AUTO, choose_lowerings, lowered
-from tf_lcnn.lite.converter import to_tflite
+from tf_lcnn.lite.converter import check_quantization, to_tflite
 from tf_lcnn.lite.layerwise import measure
+from tf_lcnn.lite.prices import DEFAULT
 from tf_lcnn.lite.proof import ProofError, compare
 from tf_lcnn.lite.ranges import equalize
 from tf_lcnn.lite.report import Report
 from tf_lcnn.runtime.interpreter import parse
 
 
-def convert(model, plans=None, quantize=None, examples=None, io="float32"):
+def convert(model, choices=None, quantize=None, calibration=None, io="float32"):
     """The bytes of a .tflite for batch 1, of builtin ops only.
 
     Args:
         model: a built Keras model with one input of known shape, on the TensorFlow backend.
-        plans: see `plan`; None plans by the default costs.
-        quantize, examples, io: see `converter.to_tflite`.
+        choices: see `choice.choose_lowerings`; None chooses by the default prices.
+        quantize, calibration, io: see `converter.to_tflite`.
 
     Raises:
         ValueError: another backend, several inputs, an input shape that is not fixed, or what
             `to_tflite` refuses.
     """
     _refuse(model)
-    plans = choose_lowerings(model, quantize=quantize) if plans is None else plans
+    choices = choose_lowerings(model, quantize=quantize) if choices is None else choices
     shape = (1, *model.inputs[0].shape[1:])
     variables = [variable.value for variable in model.variables]
-    with lowered(plans):
+    with lowered(choices):
         return to_tflite(
-            lambda image: model(image, training=False), shape, variables, quantize, examples, io
+            lambda image: model(image, training=False), shape, variables, quantize, calibration, io
         )
 
 
@@ -77,16 +77,17 @@ def operators(content):
 def export(
     model,
     path,
-    batches,
-    way=AUTO,
+    examples,
+    *,
+    lowering=AUTO,
     optimize="speed",
-    costs=prices.DEFAULT,
-    images=None,
-    quantize=None,
-    examples=None,
-    io="float32",
-    layerwise=None,
+    prices=DEFAULT,
     delegate=False,
+    quantize=None,
+    calibration=None,
+    io="float32",
+    dataset=None,
+    layerwise=None,
 ):
     """Writes a .tflite and proves that it computes what the model computes in float32.
 
@@ -94,47 +95,58 @@ def export(
         model: see `convert`.
         path: the file to write; a file that fails the proof is left beside it, under the
             name *.rejected.tflite, and `path` is not touched.
-        batches: iterable of (images, labels) to compare on.
-        way, optimize, costs: how lookup layers leave, see `plan`.
-        images: a `data.DataSet`; its labels and normalization become the file's metadata.
-        quantize, examples, io: see `converter.to_tflite`. For int8 the ranges of S are
-            equalized on the examples first.
-        layerwise: array (count, ...) of real inputs to measure each lookup layer on, alone,
-            for the report; None measures none.
-        delegate: whether the file is for LiteRT with the native delegate, see `plan`. It runs
-            without it too, and the proof does.
+        examples: real inputs to compare on, with labels or without: an array (count, ...), a pair
+            of arrays, or an iterable of batches, see `checks.batches`.
+        lowering, optimize, prices: of lookup layers, see `choice.choose_lowerings`.
+        delegate: whether the file is for LiteRT with the native delegate, see
+            `choice.choose_lowerings`. It runs without it too, and the proof does.
+        quantize, io: see `converter.to_tflite`.
+        calibration: for int8, real inputs to measure ranges on, in any form that `examples` may
+            have. The ranges of S are equalized on them first.
+        dataset: a `data.datasets.DataSet`; its labels and normalization become the file's
+            metadata.
+        layerwise: real inputs to measure each lookup layer on, alone, for the report; None
+            measures none.
 
     Returns:
         Report.
 
     Raises:
-        ProofError: the logits differ by more than `TOLERANCE`, or a quantized file keeps less
-            than `MINIMUM_DECIBELS` or loses more than `MAXIMUM_ACCURACY_LOSS`; or an operator
+        ProofError: the outputs differ by more than `proof.TOLERANCE`, or a quantized file keeps
+            less than `proof.MINIMUM_DECIBELS` or loses more than the task allows; or an operator
             is not builtin.
-        ValueError: see `convert`.
+        ValueError: see `convert` and `checks.batches`.
     """
     path = pathlib.Path(path)
     _refuse(model)
+    check_quantization(quantize, io)
+    shape = checks.input_shape(model)
+    if quantize == "int8":
+        calibration = checks.inputs(calibration, shape, "calibration inputs")
+    if layerwise is not None:
+        layerwise = checks.inputs(layerwise, shape, "inputs of layerwise")
+    # A generator gives its batches once, and a rejected file is examined on some of them.
+    examples = list(checks.batches(examples, shape))
     model = in_float32(model)
-    plans = choose_lowerings(model, way, optimize, costs, quantize, delegate)
-    if quantize == "int8" and examples is not None and len(examples):
-        plans = equalize(model, plans, examples)
-    content = convert(model, plans, quantize, examples, io)
-    found = operators(content)
-    if images is not None:
-        content = metadata.append(content, metadata.describe(model, images, profile(model)))
+    choices = choose_lowerings(model, lowering, optimize, prices, quantize, delegate)
+    if quantize == "int8":
+        choices = equalize(model, choices, calibration)
+    content = convert(model, choices, quantize, calibration, io)
+    counts = operators(content)
+    if dataset is not None:
+        content = metadata.append(content, metadata.describe(model, dataset, profile(model)))
     candidate = path.with_suffix(".rejected.tflite")
     files.write(candidate, content)
-    proof = compare(model, candidate, batches)
+    proof = compare(model, candidate, examples)
     if not proof.holds(quantize):
         message = f"{candidate} does not compute what {model.name} computes: {proof}"
-        if quantize is not None and plans:
-            inputs = examples if examples is not None else next(iter(batches))[0][:8]
-            figures = measure(model, plans, np.asarray(inputs), quantize)
-            pairs = zip(figures, plans, strict=True)
-            decibels, worst = min((each.decibels, p.layer.name) for each, p in pairs)
+        if quantize is not None and choices:
+            inputs = examples[0][0][:8] if calibration is None else calibration
+            figures = measure(model, choices, inputs, quantize)
+            pairs = zip(figures, choices, strict=True)
+            decibels, worst = min((figure.decibels, x.layer.name) for figure, x in pairs)
             message += f"; the layer that loses most is {worst}, {decibels:.1f} dB"
         raise ProofError(f"{message}.")
     os.replace(candidate, path)
-    figures = () if layerwise is None else measure(model, plans, layerwise, quantize)
-    return Report(path, tuple(plans), found, len(content), proof, tuple(figures))
+    figures = () if layerwise is None else measure(model, choices, layerwise, quantize)
+    return Report(path, tuple(choices), counts, len(content), proof, io, tuple(figures))

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from tf_lcnn.graph import intercept
-from tf_lcnn.lite import lowering
+from tf_lcnn.lite import lowerings
 from tf_lcnn.lite.choice import lowered
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.proof import signal_to_noise
@@ -54,10 +54,10 @@ def measure(model, plans, examples, quantize=None):
     for plan, found in zip(plans, inputs, strict=True):
 
         def run(x, plan=plan):
-            return lowering.apply(plan.layer, x, plan.lowering)
+            return lowerings.apply(plan.layer, x, plan.lowering)
 
         x = np.stack(found)
-        content = to_tflite(run, (1, *x.shape[1:]), quantize=quantize, examples=x)
+        content = to_tflite(run, (1, *x.shape[1:]), quantize=quantize, calibration=x)
         files.append(Interpreter(content=content))
         expected = np.concatenate([run(image[None]).numpy() for image in x])
         decibels.append(signal_to_noise(expected, files[-1].predict(x)))

@@ -10,6 +10,7 @@ import json
 import zipfile
 
 import tf_lcnn
+from tf_lcnn.tasks.classification import Classification
 
 FORMAT = 1
 LABELS = "labels.txt"
@@ -18,29 +19,19 @@ DESCRIPTION = "tf_lcnn.json"
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def describe(model, images, costs):
-    """The metadata of a model for a data set, as plain Python types.
+def describe(model, dataset, costs):
+    """The metadata of a classifier for a data set, as plain Python types.
 
     Args:
         model: the Keras model.
-        images: a `data.DataSet`: its labels, input and normalization.
+        dataset: a `data.datasets.DataSet`: its labels, input and normalization.
         costs: the model's `ModelProfile`.
     """
-    height, width, channels = images.image_shape
     return {
         "format": FORMAT,
         "version": tf_lcnn.__version__,
         "name": model.name,
-        "labels": list(images.class_names),
-        "input": {
-            "height": height,
-            "width": width,
-            "channels": channels,
-            "mean": list(images.mean),
-            "std": list(images.std),
-            "short_side": images.short_side,
-        },
-        "output": "logits",
+        **Classification().describe(dataset),
         "profile": costs.as_dict(),
     }
 

@@ -12,7 +12,7 @@ from scipy.optimize import nnls
 
 from tf_lcnn import files
 from tf_lcnn.costs.counting import sparse_bytes
-from tf_lcnn.lite import delegate_price, lowering
+from tf_lcnn.lite import delegate_price, lowerings
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.runtime import native
 from tf_lcnn.runtime.interpreter import Interpreter, median_seconds
@@ -63,7 +63,7 @@ class Prices:
     int8: Rates
 
     def seconds(self, layer, way, quantize=None):
-        """Predicted seconds of a lookup layer (`lowering.Constants`) in this lowering.
+        """Predicted seconds of a lookup layer (`lowerings.Constants`) in this lowering.
 
         With float16 and dynamic LiteRT computes in float32, or close to it.
         """
@@ -120,12 +120,12 @@ def stored_bytes(layer, way, quantize=None):
     return first + sparse_bytes((kh, kw, k, n), lookups, weight) + bias
 
 
-def best_lowering(layer, costs, optimize="speed", quantize=None, delegate=math.inf):
+def best_lowering(layer, prices, optimize="speed", quantize=None, delegate=math.inf):
     """The lowering for a layer: the fastest predicted; among ties the one that `optimize` says.
 
     Args:
-        layer: `lowering.Constants`.
-        costs: a Prices.
+        layer: `lowerings.Constants`.
+        prices: a Prices.
         optimize: "speed" or "size".
         quantize: see `converter.to_tflite`.
         delegate: predicted seconds of the native delegate, which runs what leaves as `sparse`.
@@ -135,10 +135,10 @@ def best_lowering(layer, costs, optimize="speed", quantize=None, delegate=math.i
     """
     if optimize not in OPTIMIZE:
         raise ValueError(f"Unknown optimize={optimize!r}: {', '.join(OPTIMIZE)}.")
-    seconds = {way: costs.seconds(layer, way, quantize) for way in lowering.LOWERINGS}
+    seconds = {way: prices.seconds(layer, way, quantize) for way in lowerings.LOWERINGS}
     seconds["sparse"] = min(seconds["sparse"], delegate)
     fastest = min(seconds.values())
-    tied = [way for way in lowering.LOWERINGS if seconds[way] <= fastest * (1 + TIE)]
+    tied = [way for way in lowerings.LOWERINGS if seconds[way] <= fastest * (1 + TIE)]
     if optimize == "speed":
         return min(tied, key=seconds.get)
     return min(tied, key=lambda way: stored_bytes(layer, way, quantize))
@@ -187,7 +187,7 @@ def _rates(quantize):
     gathers_end = len(models)
     if native.available():
         looked_up = _lookup_layer(28, 128, 32, 128, 4)
-        run = functools.partial(lowering.apply, looked_up, lowering="sparse")
+        run = functools.partial(lowerings.apply, looked_up, lowering="sparse")
         models.append(_compiled(run, (28, 28, 128), quantize, {"force": 1}))
     seconds = median_seconds(models)
     scaled = np.array(features) / seconds[: len(features), None]
@@ -222,7 +222,7 @@ def _lookup_layer(size, m, k, n, lookups):
     rng = np.random.default_rng(0)
     order = rng.random((3, 3, k, n)).argsort(axis=2)
     coefficients = np.where(order < lookups, rng.normal(size=order.shape), 0)
-    return lowering.Constants(
+    return lowerings.Constants(
         name="calibration",
         dictionary=rng.normal(size=(m, k)).astype(np.float32),
         coefficients=coefficients.astype(np.float32),

@@ -5,17 +5,14 @@ import dataclasses
 import keras
 import numpy as np
 
+from tf_lcnn import checks, tasks
 from tf_lcnn.runtime.interpreter import Interpreter
 
-# Of the largest logit; float32 rounding in other orders gives about 1e-6.
+# Of the largest output; float32 rounding in other orders gives about 1e-6.
 TOLERANCE = 1e-4
 
-
-# What a quantized file has to keep: dB of signal to noise of the logits, and accuracy.
+# What a quantized file has to keep: dB of signal to noise of the outputs.
 MINIMUM_DECIBELS = {"float16": 40.0, "dynamic": 10.0, "int8": 10.0}
-
-
-MAXIMUM_ACCURACY_LOSS = 0.02
 
 
 class ProofError(Exception):
@@ -26,66 +23,93 @@ class ProofError(Exception):
 class Proof:
     """A .tflite file beside its Keras model, on the same examples.
 
-    `largest_difference` is absolute, of the logits; `relative_difference` is that over the
-    largest absolute logit of the Keras model; `decibels` is the logits' ratio of signal to
-    noise. Accuracies are from 0 to 1.
+    Attributes:
+        examples: how many.
+        largest_difference: absolute, of the outputs (logits, or images).
+        relative_difference: that over the largest absolute output of the Keras model.
+        decibels: the outputs' ratio of signal to noise.
+        task: what the outputs are for, one of `tasks`.
+        keras_score, tflite_score: the task's figure against the labels, like the accuracy from 0
+            to 1; None without labels.
     """
 
     examples: int
     largest_difference: float
     relative_difference: float
     decibels: float
-    keras_accuracy: float
-    tflite_accuracy: float
+    task: object
+    keras_score: float | None = None
+    tflite_score: float | None = None
 
     def holds(self, quantize=None):
         """Whether the file is good enough for its quantization. NaN is not."""
         if quantize is None:
             return self.relative_difference <= TOLERANCE
-        loss = self.keras_accuracy - self.tflite_accuracy
-        return self.decibels >= MINIMUM_DECIBELS[quantize] and loss <= MAXIMUM_ACCURACY_LOSS
+        enough = self.decibels >= MINIMUM_DECIBELS[quantize]
+        if self.keras_score is None:
+            return enough
+        return enough and self.task.holds(self.keras_score, self.tflite_score)
+
+    def as_dict(self):
+        """Everything in plain Python types."""
+        shown = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**shown, "task": type(self.task).__name__.lower()}
 
     def __str__(self):
-        return (
-            f"{self.examples} examples: largest difference of the logits "
+        text = (
+            f"{self.examples} examples: largest difference of the outputs "
             f"{self.largest_difference:.2e} ({self.relative_difference:.1e} relative, "
-            f"{self.decibels:.1f} dB), accuracy {self.keras_accuracy:.2%} in Keras, "
-            f"{self.tflite_accuracy:.2%} in LiteRT"
+            f"{self.decibels:.1f} dB)"
         )
+        if self.keras_score is None:
+            return f"{text}, no labels"
+        in_keras, in_tflite = map(self.task.show, (self.keras_score, self.tflite_score))
+        return f"{text}, {self.task.figure} {in_keras} in Keras, {in_tflite} in LiteRT"
 
 
-def compare(model, path, batches):
+def compare(model, path, examples):
     """Runs Keras and LiteRT on the same examples.
 
     Args:
-        model: a Keras model that returns logits.
+        model: a Keras model.
         path: a .tflite file.
-        batches: iterable of (images, labels).
+        examples: inputs with or without labels, in any form that `checks.batches` takes.
 
     Returns:
         Proof.
+
+    Raises:
+        ValueError: see `checks.batches`; or labels that do not fit the outputs.
     """
-    interpreter = Interpreter(path)
-    expected, found, labels = [], [], []
-    for images, batch_labels in batches:
-        expected.append(keras.ops.convert_to_numpy(model(images, training=False)))
-        found.append(interpreter.predict(keras.ops.convert_to_numpy(images)))
-        labels.append(keras.ops.convert_to_numpy(batch_labels))
-    expected, found = np.concatenate(expected), np.concatenate(found)
-    labels = np.concatenate(labels)
-    difference = float(np.abs(expected - found).max())
+    interpreter, task = Interpreter(path), tasks.of(model)
+    expected, outputs, labels = [], [], []
+    for inputs, batch_labels in checks.batches(examples, checks.input_shape(model)):
+        expected.append(keras.ops.convert_to_numpy(model(inputs, training=False)))
+        outputs.append(interpreter.predict(inputs))
+        labels.append(batch_labels)
+    scores = ()
+    if not any(batch is None for batch in labels):
+        scores = tuple(
+            float(np.average([task.score(*pair) for pair in pairs], weights=list(map(len, labels))))
+            for pairs in (zip(expected, labels, strict=True), zip(outputs, labels, strict=True))
+        )
+    expected, outputs = np.concatenate(expected), np.concatenate(outputs)
+    difference = float(np.abs(expected - outputs).max())
+    largest = float(np.abs(expected).max())
     return Proof(
-        examples=len(labels),
-        largest_difference=difference,
-        relative_difference=difference / float(np.abs(expected).max()),
-        decibels=signal_to_noise(expected, found),
-        keras_accuracy=float((expected.argmax(axis=-1) == labels).mean()),
-        tflite_accuracy=float((found.argmax(axis=-1) == labels).mean()),
+        len(expected),
+        difference,
+        difference / largest if largest else float("inf") if difference else 0.0,
+        signal_to_noise(expected, outputs),
+        task,
+        *scores,
     )
 
 
-def signal_to_noise(expected, found):
-    """10 log10(sum expected^2 / sum (expected - found)^2), in dB; infinite where they are equal."""
-    expected, found = np.asarray(expected, np.float64), np.asarray(found, np.float64)
-    noise = ((expected - found) ** 2).sum()
-    return float(10 * np.log10((expected**2).sum() / noise)) if noise else float("inf")
+def signal_to_noise(expected, outputs):
+    """10 log10(sum expected^2 / sum (expected - outputs)^2), in dB; infinite where they agree."""
+    expected, outputs = np.asarray(expected, np.float64), np.asarray(outputs, np.float64)
+    signal, noise = (expected**2).sum(), ((expected - outputs) ** 2).sum()
+    if not noise:
+        return float("inf")
+    return float(10 * np.log10(signal / noise)) if signal else float("-inf")

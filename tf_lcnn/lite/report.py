@@ -5,7 +5,7 @@ import json
 import pathlib
 
 from tf_lcnn import files
-from tf_lcnn.lite import lowering
+from tf_lcnn.lite import lowerings
 from tf_lcnn.lite.proof import Proof
 
 
@@ -19,6 +19,7 @@ class Report:
         operators: LiteRT operator -> how many the file has.
         bytes: size of the file.
         proof: the Proof.
+        io: type of input and output, "float32" or "int8".
         figures: a `layerwise.LayerFigures` per plan, where they were asked for, else empty.
     """
 
@@ -27,6 +28,7 @@ class Report:
     operators: dict
     bytes: int
     proof: Proof
+    io: str
     figures: tuple
 
     def as_dict(self):
@@ -35,7 +37,8 @@ class Report:
             "path": str(self.path),
             "bytes": self.bytes,
             "operators": self.operators,
-            "proof": dataclasses.asdict(self.proof),
+            "io": self.io,
+            "proof": self.proof.as_dict(),
             "layers": [
                 {
                     "name": each.layer.name,
@@ -70,7 +73,7 @@ class Report:
         for each, measured in zip(self.plans, self._measured(), strict=True):
             ways = ", ".join(
                 f"{way} {1e3 * each.seconds[way]:.3f} ms {each.bytes[way]:,} bytes"
-                for way in lowering.LOWERINGS
+                for way in lowerings.LOWERINGS
             )
             line = (
                 f"{each.layer.name}: {each.lowering}, k {each.layer.k}, s <= {each.layer.lookups}; "
@@ -95,5 +98,10 @@ class Report:
             lines.append(
                 f"The lookup layers take {taken:,} bytes for speed; the smallest way for each "
                 f"would take {smallest:,}, all of them sparse {sparse:,}."
+            )
+        if self.io == "int8":
+            lines.append(
+                "Input and output are int8: LiteRT.js, in browsers, cannot run this file; it takes "
+                "float32 input and output only."
             )
         return "\n".join([*lines, str(self.proof)])

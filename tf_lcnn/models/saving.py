@@ -5,7 +5,7 @@ import zipfile
 
 import keras
 
-from tf_lcnn import files
+from tf_lcnn import checks, files
 
 
 def save_model(model, path):
@@ -34,7 +34,7 @@ def load_model(path, images=None):
     try:
         model = keras.models.load_model(path)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = checks.first_line(error)
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
     if images is not None:
         refuse_mismatch(model, images, path)

@@ -8,6 +8,7 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 from ai_edge_litert import schema_py_generated as schema
 
+from tf_lcnn import checks
 from tf_lcnn.runtime import native
 
 
@@ -67,7 +68,7 @@ class Interpreter:
             self._claims = native.report() if delegates else ""
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = checks.first_line(error)
             raise ValueError(f"LiteRT cannot load {name}: {reason}") from None
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()

@@ -52,7 +52,7 @@ def load_delegate(**options):
     try:
         return litert.load_delegate(str(LIBRARY), options)
     except ValueError as error:
-        raise ValueError(str(error).strip().splitlines()[-1]) from None
+        raise ValueError(str(error).strip().rpartition("\n")[2]) from None
 
 
 def report():
