@@ -43,6 +43,13 @@ define_count = functools.partial(flags.DEFINE_integer, lower_bound=1)
 flags.DEFINE_string("dataset", "digits", "digits, image_folder, or a TFDS name like cifar10.")
 flags.DEFINE_string("data_dir", None, "Where the data lies; for image_folder a folder or zip.")
 define_count("image_size", None, "Height and width of the input; default: the data's.")
+flags.DEFINE_list("class_names", None, "Classes of image_folder in the order of their labels.")
+flags.DEFINE_string(
+    "preprocessing",
+    "own",
+    "How pixels become inputs, as the parent was trained: own (statistics of the training images), "
+    f"{', '.join(datasets.PREPROCESSING)}, or mean,std of pixels 0 to 255.",
+)
 flags.DEFINE_boolean("download", False, "Let TFDS download a missing data set.")
 
 flags.DEFINE_string("model", "resnet20_lcnn", f"One of: {', '.join(models.names())}.")
@@ -125,7 +132,20 @@ def fresh_model(input_shape=None, classes=None):
 
 def load_data(parent=None):
     own_size = (models.input_shape(FLAGS.model) if parent is None else parent.input_shape[1:])[0]
-    return datasets.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.image_size, own_size, FLAGS.download)
+    size, channels = FLAGS.image_size, 3
+    if parent is not None:
+        size = size or (None if None in parent.input_shape[1:3] else parent.input_shape[1:3])
+        channels = parent.input_shape[-1]
+    return datasets.load(
+        FLAGS.dataset,
+        FLAGS.data_dir,
+        size,
+        own_size,
+        FLAGS.download,
+        channels=channels,
+        class_names=FLAGS.class_names,
+        preprocessing=FLAGS.preprocessing,
+    )
 
 
 def benchmark():

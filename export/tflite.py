@@ -27,6 +27,13 @@ flags.DEFINE_string("out", None, "The .tflite to write; default: beside the mode
 flags.DEFINE_string("report", None, "Where to write the report as JSON; default: OUT.json.")
 flags.DEFINE_string("dataset", "digits", "digits, image_folder, or a TFDS name like cifar10.")
 flags.DEFINE_string("data_dir", None, "Where the data lies; for image_folder a folder or zip.")
+flags.DEFINE_list("class_names", None, "Classes of image_folder in the order of their labels.")
+flags.DEFINE_string(
+    "preprocessing",
+    "own",
+    "How pixels become inputs, as in training: own (statistics of the training images), "
+    f"{', '.join(datasets.PREPROCESSING)}, or mean,std of pixels 0 to 255.",
+)
 flags.DEFINE_enum("lowering", AUTO, [AUTO, *LOWERINGS], "Of lookup layers.")
 flags.DEFINE_enum("optimize", "speed", prices.OPTIMIZE, "Decides between equal times.")
 flags.DEFINE_enum("quantize", "none", ["none", *converter.QUANTIZATIONS], "Quantization.")
@@ -49,8 +56,15 @@ def main(arguments):
     if len(arguments) > 1:
         raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
     model = saving.load_model(FLAGS.model)
-    size = model.input_shape[1]
-    dataset = datasets.load(FLAGS.dataset, FLAGS.data_dir, image_size=size)
+    *size, channels = model.input_shape[1:]
+    dataset = datasets.load(
+        FLAGS.dataset,
+        FLAGS.data_dir,
+        image_size=None if None in size else size,
+        channels=channels,
+        class_names=FLAGS.class_names,
+        preprocessing=FLAGS.preprocessing,
+    )
     saving.refuse_mismatch(model, dataset, FLAGS.model)
     quantize = None if FLAGS.quantize == "none" else FLAGS.quantize
     calibration = dataset.sample("train", FLAGS.examples)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from tf_lcnn.data import datasets, sources
+from tf_lcnn.data import datasets
 
 SPLITS = ("train", "validation", "test")
 CIFAR10 = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "tfds"
@@ -221,8 +221,10 @@ def test_mean_and_std_are_those_of_the_training_images_only(digits):
 
 def test_mean_and_std_of_a_folder_are_those_of_its_training_pixels(tmp_path):
     for i in range(6):
-        write_image(tmp_path / "train" / "a" / f"{i}.png", pixels(i, 9 + i, 20 - i))
-    write_image(tmp_path / "test" / "a" / "bright.png", np.full((9, 9, 3), 255, np.uint8))
+        write_image(tmp_path / "train" / "ab"[i % 2] / f"{i}.png", pixels(i, 9 + i, 20 - i))
+    for name in "ab":
+        bright = np.full((9, 9, 3), 255, np.uint8)
+        write_image(tmp_path / "test" / name / "bright.png", bright)
     images = datasets.load("image_folder", tmp_path)
     train = [image.reshape(-1, 3) for image, _ in images_of(images, "train")]
     train = np.concatenate(train).astype(np.float64)
@@ -238,7 +240,7 @@ def test_normalized_training_images_have_mean_0_and_std_1(digits):
 
 def test_a_channel_that_never_varies_stays_finite(tmp_path):
     for i in range(6):
-        write_image(tmp_path / "a" / f"{i}.png", np.full((8, 8, 3), 7, np.uint8))
+        write_image(tmp_path / "ab"[i % 2] / f"{i}.png", np.full((8, 8, 3), 7, np.uint8))
     images = datasets.load("image_folder", tmp_path, image_size=8)
     for x, _ in batches(images.evaluation("train", 8)):
         np.testing.assert_array_equal(x, 0)
@@ -309,7 +311,7 @@ def short_side(image, size):
 @pytest.mark.parametrize("height, width", [(64, 96), (90, 40), (20, 31), (32, 32)])
 def test_evaluation_takes_the_centre_of_short_side_256_for_224(tmp_path, height, width):
     for i in range(4):
-        write_image(tmp_path / "a" / f"{i}.png", pixels(i, height, width))
+        write_image(tmp_path / "ab"[i % 2] / f"{i}.png", pixels(i, height, width))
     images = datasets.load("image_folder", tmp_path, image_size=28)
     ((found, _),) = batches(images.evaluation("test", 4))
     ((original, _),) = images_of(images, "test")
@@ -322,7 +324,7 @@ def test_evaluation_takes_the_centre_of_short_side_256_for_224(tmp_path, height,
 
 def test_training_crops_the_same_resized_image_anywhere(tmp_path):
     for i in range(4):
-        write_image(tmp_path / "a" / f"{i}.png", pixels(i, 32, 36))
+        write_image(tmp_path / "ab"[i % 2] / f"{i}.png", pixels(i, 32, 36))
     images = datasets.load("image_folder", tmp_path, image_size=28)
     originals = [image.astype(np.float64) for image, _ in images_of(images, "train")]
     places = set()
@@ -350,7 +352,7 @@ def test_training_crops_the_same_resized_image_anywhere(tmp_path):
 def test_grey_and_rgba_images_become_rgb(tmp_path, channels):
     stored = [pixels(i, 10, 10, channels) for i in range(4)]
     for i, image in enumerate(stored):
-        write_image(tmp_path / "a" / f"{i}.png", image)
+        write_image(tmp_path / "ab"[i % 2] / f"{i}.png", image)
     images = datasets.load("image_folder", tmp_path, image_size=8)
     assert images.image_shape == (8, 8, 3)
     expected = [np.broadcast_to(image[..., :3], (10, 10, 3)).tobytes() for image in stored]
@@ -442,12 +444,34 @@ def test_image_size_overrides_the_stored_size():
 # Streamed
 
 
+def streamed(root, payloads, labels, files):
+    """A Streamed split in `files` TFRecord files of unequal lengths."""
+    features = {"x": tf.io.FixedLenFeature([], tf.string), "y": tf.io.FixedLenFeature([], tf.int64)}
+    bounds = np.linspace(0, 1, files + 1) ** 1.5 * len(payloads)
+    bounds = bounds.astype(int)
+    parts = []
+    for i, (start, stop) in enumerate(itertools.pairwise(bounds)):
+        path = str(root / f"{i}.tfrecord")
+        with tf.io.TFRecordWriter(path) as writer:
+            for payload, label in list(zip(payloads, labels, strict=True))[start:stop]:
+                x = tf.train.Feature(bytes_list=tf.train.BytesList(value=[payload]))
+                y = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
+                example = tf.train.Example(features=tf.train.Features(feature={"x": x, "y": y}))
+                writer.write(example.SerializeToString())
+        parts.append((path, 0, int(stop - start)))
+
+    def parse(record):
+        example = tf.io.parse_single_example(record, features)
+        return example["x"], example["y"]
+
+    return datasets.Streamed(tuple(parts), parse)
+
+
 @pytest.fixture(scope="module")
-def stream():
+def stream(tmp_path_factory):
     images = np.stack([pixels(i, 10, 10) for i in range(60)])
     encoded = [tf.io.encode_png(image).numpy() for image in images]
-    dataset = tf.data.Dataset.from_tensor_slices((encoded, np.arange(60, dtype=np.int64)))
-    return images, datasets.Streamed(dataset, 60)
+    return images, streamed(tmp_path_factory.mktemp("stream"), encoded, range(60), 4)
 
 
 @pytest.fixture(scope="module")
@@ -608,7 +632,8 @@ def test_a_damaged_zip_member_is_named(tmp_path):
 
 
 def test_too_few_images_to_hold_any_out_are_refused(tmp_path):
-    write_image(tmp_path / "a" / "only.png", pixels(0))
+    for name in "ab":
+        write_image(tmp_path / name / "only.png", pixels(0))
     with pytest.raises(ValueError) as error:
         datasets.load("image_folder", tmp_path)
     assert_one_line(error, "1 training image")
@@ -646,12 +671,11 @@ def test_a_sample_is_of_all_classes_and_its_seed_repeats_it(tmp_path):
     assert len(folder.sample("train", 10_000)) == len(folder.train)
 
 
-def test_a_sample_of_a_stream_is_of_all_of_it():
-    dataset = tf.data.Dataset.range(1000).map(lambda i: (i, i))
-    streamed = sources.Streamed(dataset, 1000)
-    chosen = [int(x) for _, x, _ in streamed.sample(50, 0).records()]
+def test_a_sample_of_a_stream_is_of_all_of_it(tmp_path):
+    split = streamed(tmp_path, [b""] * 1000, range(1000), 3)
+    chosen = [int(y) for _, _, y in split.sample(50, 0).records()]
     assert len(set(chosen)) == 50 and min(chosen) < 100 and max(chosen) >= 900
-    assert chosen == [int(x) for _, x, _ in streamed.sample(50, 0).records()]
+    assert chosen == [int(y) for _, _, y in split.sample(50, 0).records()]
 
 
 def test_an_unknown_split_is_named(digits):

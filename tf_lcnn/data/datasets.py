@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_lcnn import checks
-from tf_lcnn.data import sources
+from tf_lcnn.data import folders, sources
 from tf_lcnn.data.sources import Indexed, Streamed
 
 SPLITS = ("train", "validation", "test")
@@ -23,6 +23,14 @@ SPLIT_SEED = 0
 NOT_MIRRORED = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")
 
 STATISTICS_IMAGES = 10_000
+
+# (mean, std) of pixel values 0 to 255, for all channels or per channel.
+PREPROCESSING = {
+    "none": (0.0, 1.0),
+    "0..1": (0.0, 255.0),
+    "-1..1": (127.5, 127.5),
+    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +149,7 @@ class DataSet:
     def _augment(self, image, seed):
         height, width, channels = self.image_shape
         if self.fixed_size:
+            image = self._fitted(image)
             # CIFAR: 4 pixels around 32 x 32, then a crop; the same share for other sizes.
             pad = ((height // 8,) * 2, (width // 8,) * 2, (0, 0))
             image = tf.pad(self._normalize(image), pad)
@@ -152,22 +161,43 @@ class DataSet:
         return tf.ensure_shape(image, (height, width, channels))
 
     def _central(self, image):
-        if not self.fixed_size:
-            image = self._resize(image)
-            top, left = ((tf.shape(image)[i] - self.image_shape[i]) // 2 for i in (0, 1))
-            image = image[top : top + self.image_shape[0], left : left + self.image_shape[1]]
-        return tf.ensure_shape(self._normalize(image), self.image_shape)
+        return tf.ensure_shape(self._normalize(self._fitted(image)), self.image_shape)
+
+    def _fitted(self, image):
+        """The image as it is where it has the size that the network sees, else its center."""
+        size = self.image_shape[:2]
+        if image.shape[:2] == size:
+            return image
+
+        def center():
+            resized = self._resize(image)
+            top, left = ((tf.shape(resized)[i] - size[i]) // 2 for i in (0, 1))
+            return resized[top : top + size[0], left : left + size[1]]
+
+        fits = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
+        return tf.cond(fits, lambda: tf.cast(image, tf.float32), center)
 
     def _resize(self, image):
         size = tf.cast(tf.shape(image)[:2], tf.float64)
-        size = tf.cast(tf.round(size * (self.short_side / tf.reduce_min(size))), tf.int32)
+        short_side = round(max(self.image_shape[:2]) * 256 / 224)
+        size = tf.cast(tf.round(size * (short_side / tf.reduce_min(size))), tf.int32)
         return tf.image.resize(image, size, antialias=True)
 
     def _normalize(self, image):
         return (tf.cast(image, tf.float32) - tf.constant(self.mean)) / tf.constant(self.std)
 
 
-def load(name, data_dir=None, image_size=None, default_size=224, download=False):
+def load(
+    name,
+    data_dir=None,
+    image_size=None,
+    default_size=224,
+    download=False,
+    *,
+    channels=3,
+    class_names=None,
+    preprocessing="own",
+):
     """Loads an image classification data set.
 
     Args:
@@ -176,42 +206,94 @@ def load(name, data_dir=None, image_size=None, default_size=224, download=False)
             per class, or such folders inside train, val or validation, and test); or any
             image classification set of TensorFlow Datasets, like "cifar10".
         data_dir: where the data lies; None is TFDS's own default for a TFDS set.
-        image_size: height and width that the network sees; None takes the stored size where
-            all images have the same, else default_size.
+        image_size: what the network sees, height and width or one number for both; None takes
+            the stored size where all images have the same, else default_size.
         default_size: see image_size.
         download: whether TFDS may download and prepare a missing set.
+        channels: of the images of a folder: 3, or 1 for gray.
+        class_names: the classes of a folder in the order of their labels; None takes that of
+            classes.txt in the folder, or the alphabetical order.
+        preprocessing: how pixels become inputs, see `normalization`; what the model was trained
+            with, if it is trained already.
 
     Raises:
-        ValueError: unknown name, unusable folder, a broken image, an empty class.
+        ValueError: unknown name or preprocessing, unusable folder or class names, a broken image,
+            an empty class.
         FileNotFoundError: the data is not there; the message says how to get it.
     """
+    if class_names and name != "image_folder":
+        raise ValueError(f"class_names is for image_folder; {name} has an order of its own.")
     if name == "digits":
-        splits, class_names, decode = sources.digits()
+        found = sources.digits()
     elif name == "image_folder":
-        splits, class_names, decode = sources.image_folder(data_dir)
+        found = folders.image_folder(data_dir, channels, class_names)
     else:
-        splits, class_names, decode = sources.tensorflow_dataset(name, data_dir, download)
+        found = sources.tensorflow_dataset(name, data_dir, download)
+    splits, class_names, decode, (*stored, channels) = found
     splits = _hold_out(splits)
     train = splits["train"]
-    if decode is None:
-        stored = train.payloads.shape[1:3]
-        mean, std = _statistics(train.payloads)
+    given = normalization(preprocessing, channels)
+    mean, std = given or _statistics(_pixels(train, decode))
+    if image_size:
+        size = tuple(image_size) if np.ndim(image_size) else (image_size,) * 2
     else:
-        stored = None
-        sample = train.records().take(STATISTICS_IMAGES).map(lambda _, x, y: decode(x))
-        mean, std = _statistics(sample.as_numpy_iterator())
-    size = (image_size,) * 2 if image_size else stored or (default_size,) * 2
+        size = (default_size,) * 2 if None in stored else tuple(stored)
     return DataSet(
         name=name,
         class_names=tuple(class_names),
-        image_shape=(*size, len(mean)),
+        image_shape=(*size, channels),
         mean=mean,
         std=std,
-        fixed_size=size == stored,
+        fixed_size=size == tuple(stored),
         mirror=name not in NOT_MIRRORED,
         decode=decode or (lambda image: image),
         **splits,
     )
+
+
+def normalization(preprocessing, channels):
+    """(mean, std) per channel of pixel values 0 to 255; None for "own".
+
+    Args:
+        preprocessing: "own" (mean and standard deviation of the training images), "none" (0 to
+            255 as they are), "0..1", "-1..1", "imagenet" (mean and standard deviation of
+            ImageNet's training images), or mean and std as numbers: one of each, or one of each
+            per channel, means first ("127.5,127.5", or a list).
+        channels: how many.
+
+    Raises:
+        ValueError: it is none of these, or a std is not above 0.
+    """
+    if preprocessing == "own":
+        return None
+    known = isinstance(preprocessing, str) and PREPROCESSING.get(preprocessing)
+    try:
+        parts = preprocessing.split(",") if isinstance(preprocessing, str) else preprocessing
+        numbers = np.ravel(np.array(known or parts, np.float64))
+    except (ValueError, TypeError):
+        numbers = np.zeros(0)
+    if len(numbers) == 2:
+        numbers = np.repeat(numbers, channels)
+    fits = len(numbers) == 2 * channels and np.isfinite(numbers).all()
+    if not fits or numbers[channels:].min() <= 0:
+        raise ValueError(
+            f"preprocessing={preprocessing!r} does not fit {channels} channels: own, "
+            f"{', '.join(PREPROCESSING)}, or means and (positive) standard deviations of pixels 0 "
+            "to 255, like 127.5,127.5."
+        )
+    mean, std = np.float32(numbers[:channels]), np.float32(numbers[channels:])
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def _pixels(split, decode):
+    """Images for the statistics: a sample of a split in memory, the first ones of a stream."""
+    if decode is None:
+        return split.payloads
+    if isinstance(split, Indexed):
+        split = split.sample(STATISTICS_IMAGES, SPLIT_SEED)
+    records = split.records().take(STATISTICS_IMAGES)
+    images = records.map(lambda _, x, y: decode(x), num_parallel_calls=tf.data.AUTOTUNE)
+    return images.as_numpy_iterator()
 
 
 def _statistics(images):
@@ -239,8 +321,8 @@ def _hold_out(splits):
         if held >= len(train):
             raise ValueError(f"{len(train)} training images are too few to hold out a {name} part.")
         if isinstance(train, Streamed):
-            splits[name] = Streamed(train.dataset.take(held), held)
-            splits["train"] = Streamed(train.dataset.skip(held), len(train) - held)
+            splits[name] = train.part(0, held)
+            splits["train"] = train.part(held, len(train))
         else:
             order = np.random.default_rng(SPLIT_SEED).permutation(len(train))
             splits[name] = train.take(np.sort(order[:held]))

@@ -1,11 +1,16 @@
-"""Trained models as .keras files: saved whole or not at all, loaded with one-line errors."""
+"""Trained models as files: saved whole or not at all, loaded with one-line errors."""
 
 import pathlib
+import shutil
+import tempfile
 import zipfile
 
 import keras
 
 from tf_lcnn import checks, files
+
+# How an HDF5 file begins.
+_H5 = b"\x89HDF\r\n\x1a\n"
 
 
 def save_model(model, path):
@@ -14,38 +19,54 @@ def save_model(model, path):
         model.save(beside)
 
 
-def load_model(path, images=None):
-    """Loads a .keras file.
+def load_model(path, dataset=None):
+    """Loads a .keras file, or an .h5 file as Keras 2 wrote it.
 
     Args:
         path: the file.
-        images: a `data.DataSet` that the model has to fit.
+        dataset: a `data.datasets.DataSet` that the model has to fit.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: the file is damaged, no Keras model that can be loaded here, or its input
-            or classes are not those of the images.
+        ValueError: the file is damaged, a SavedModel, no Keras model that can be loaded here, or
+            its input or classes are not those of the data set.
     """
     path = pathlib.Path(path)
+    if (path / "saved_model.pb").is_file():
+        raise ValueError(
+            f"{path} is a SavedModel, whose layers Keras 3 cannot read: load it where it was made "
+            'and save it with model.save("model.keras") or, in Keras 2, model.save("model.h5").'
+        )
     if not path.is_file():
         raise FileNotFoundError(f"No model file {path}.")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is damaged, or no .keras file.")
+    with open(path, "rb") as file:
+        is_h5 = file.read(len(_H5)) == _H5
+    if not is_h5 and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is damaged, or no .keras or .h5 file.")
     try:
-        model = keras.models.load_model(path)
+        model = _load_h5(path) if is_h5 else keras.models.load_model(path)
     except Exception as error:
         reason = checks.first_line(error)
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
-    if images is not None:
-        refuse_mismatch(model, images, path)
+    if dataset is not None:
+        refuse_mismatch(model, dataset, path)
     return model
 
 
-def refuse_mismatch(model, images, name):
-    """Raises ValueError unless input and classes of a model are those of a `data.DataSet`."""
-    shapes = (*images.image_shape, len(images.class_names))
+def _load_h5(path):
+    # The optimizer of Keras 2 is another; a new training compiles anyway. Keras goes by the name.
+    if path.suffix in (".h5", ".hdf5"):
+        return keras.models.load_model(path, compile=False)
+    with tempfile.TemporaryDirectory() as folder:
+        named = shutil.copy(path, pathlib.Path(folder) / "model.h5")
+        return keras.models.load_model(named, compile=False)
+
+
+def refuse_mismatch(model, dataset, name):
+    """Raises ValueError unless input and classes of a model are those of a `DataSet`."""
+    shapes = (*dataset.image_shape, len(dataset.class_names))
     if (*model.input_shape[1:], model.output_shape[-1]) != shapes:
         raise ValueError(
             f"{name} takes images {model.input_shape[1:]} of {model.output_shape[-1]} classes, "
-            f"but {images.name} has {images.image_shape} and {len(images.class_names)}."
+            f"but {dataset.name} has {dataset.image_shape} and {len(dataset.class_names)}."
         )
