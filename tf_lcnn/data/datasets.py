@@ -79,8 +79,8 @@ class DataSet:
             )
         return count
 
-    def training(self, batch_size, first_epoch, epochs, seed, parts=1):
-        """Shuffled, augmented batches (images, labels) of the epochs first_epoch to epochs - 1.
+    def training(self, batch_size, first_epoch, epochs, seed, parts=1, augment=None):
+        """Shuffled batches (images, labels) of the epochs first_epoch to epochs - 1.
 
         The order and the augmentation of an epoch depend on the seed and the epoch alone, so a
         resumed run sees what an unbroken one does.
@@ -88,6 +88,9 @@ class DataSet:
         Args:
             batch_size: images per step of the optimizer.
             parts: each batch comes in this many equal parts (gradient accumulation).
+            augment: a task's, like `tasks.classification.Classification.augment`: (this data
+                set, a decoded image, two integers that seed its draws) -> an input; None takes
+                inputs as in evaluation.
         """
         if parts < 1 or batch_size % parts:
             raise ValueError(f"A batch of {batch_size} does not break into {parts} equal parts.")
@@ -100,11 +103,14 @@ class DataSet:
             order = tf.stack([tf.constant(seed, tf.int64), epoch])
             records = self.train.records(order).take(used)
 
-            def augment(i, payload, label):
+            def prepare(i, payload, label):
+                image = self.decode(payload)
+                if augment is None:
+                    return self.central(image), label
                 draw = tf.stack([order[0] * 1_000_003 + epoch, i])
-                return self._augment(self.decode(payload), draw), label
+                return tf.ensure_shape(augment(self, image, draw), self.image_shape), label
 
-            return records.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+            return records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
 
         epochs = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
         return epochs.batch(batch_size // parts, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
@@ -117,7 +123,7 @@ class DataSet:
         """
 
         def prepare(_, payload, label):
-            return self._central(self.decode(payload)), label
+            return self.central(self.decode(payload)), label
 
         records = self._split(split).records()
         batches = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
@@ -136,7 +142,7 @@ class DataSet:
         checks.whole_number(count, "The count of a sample")
         chosen = self._split(split).sample(count, seed)
         batches = chosen.records().map(
-            lambda _, payload, label: self._central(self.decode(payload)),
+            lambda _, payload, label: self.central(self.decode(payload)),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return np.concatenate(list(batches.batch(100).as_numpy_iterator()))
@@ -146,44 +152,33 @@ class DataSet:
             raise ValueError(f"Unknown split {name!r}: {', '.join(SPLITS)}.")
         return getattr(self, name)
 
-    def _augment(self, image, seed):
-        height, width, channels = self.image_shape
-        if self.fixed_size:
-            image = self._fitted(image)
-            # CIFAR: 4 pixels around 32 x 32, then a crop; the same share for other sizes.
-            pad = ((height // 8,) * 2, (width // 8,) * 2, (0, 0))
-            image = tf.pad(self._normalize(image), pad)
-        else:
-            image = self._normalize(self._resize(image))
-        image = tf.image.stateless_random_crop(image, self.image_shape, seed)
-        if self.mirror:
-            image = tf.image.stateless_random_flip_left_right(image, seed + 1)
-        return tf.ensure_shape(image, (height, width, channels))
+    def central(self, image):
+        """The input that a decoded image is in evaluation: its center, normalized."""
+        return tf.ensure_shape(self.normalize(self.fitted(image)), self.image_shape)
 
-    def _central(self, image):
-        return tf.ensure_shape(self._normalize(self._fitted(image)), self.image_shape)
-
-    def _fitted(self, image):
+    def fitted(self, image):
         """The image as it is where it has the size that the network sees, else its center."""
         size = self.image_shape[:2]
         if image.shape[:2] == size:
             return image
 
         def center():
-            resized = self._resize(image)
+            resized = self.resize(image)
             top, left = ((tf.shape(resized)[i] - size[i]) // 2 for i in (0, 1))
             return resized[top : top + size[0], left : left + size[1]]
 
         fits = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
         return tf.cond(fits, lambda: tf.cast(image, tf.float32), center)
 
-    def _resize(self, image):
+    def resize(self, image):
+        """The image with `short_side`, of which a crop has the size that the network sees."""
         size = tf.cast(tf.shape(image)[:2], tf.float64)
         short_side = round(max(self.image_shape[:2]) * 256 / 224)
         size = tf.cast(tf.round(size * (short_side / tf.reduce_min(size))), tf.int32)
         return tf.image.resize(image, size, antialias=True)
 
-    def _normalize(self, image):
+    def normalize(self, image):
+        """Pixels of 0 to 255 as the network takes them."""
         return (tf.cast(image, tf.float32) - tf.constant(self.mean)) / tf.constant(self.std)
 
 
