@@ -697,3 +697,36 @@ def test_a_sample_of_a_stream_is_of_all_of_it(tmp_path):
 def test_an_unknown_split_is_named(digits):
     with pytest.raises(ValueError, match=r"Unknown split 'tset': train, validation, test"):
         digits.evaluation("tset", 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mentioned"),
+    [
+        ({"name": 123}, "123"),
+        ({"name": "digits", "image_size": "a"}, "image_size"),
+        ({"name": "digits", "image_size": 0}, "image_size"),
+        ({"name": "digits", "image_size": (8, 8, 1)}, "height and width"),
+        ({"name": "image_folder", "data_dir": 5}, "path"),
+        ({"name": "image_folder", "class_names": "ab"}, "list"),
+    ],
+)
+def test_a_wrong_type_is_refused_in_one_line(arguments, mentioned):
+    with pytest.raises(ValueError) as error:
+        datasets.load(**arguments)
+    assert_one_line(error, mentioned)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda dataset: dataset.evaluation("test", 0),
+        lambda dataset: dataset.training(8, 0, 1, None),
+        lambda dataset: dataset.training(1.5, 0, 1, 0),
+        lambda dataset: dataset.sample("train", 3, -1),
+        lambda dataset: dataset.batches_per_epoch("8"),
+    ],
+)
+def test_a_wrong_number_is_refused_in_one_line(digits, ask):
+    with pytest.raises(ValueError) as error:
+        ask(digits)
+    assert_one_line(error, "whole number")

@@ -69,8 +69,7 @@ class DataSet:
 
     def batches_per_epoch(self, batch_size):
         """Full batches in the training split: an epoch leaves the remainder out."""
-        if batch_size < 1:
-            raise ValueError(f"A batch holds at least one image, not {batch_size}.")
+        checks.whole_number(batch_size, "The images of a batch")
         count = len(self.train) // batch_size
         if not count:
             raise ValueError(
@@ -92,7 +91,11 @@ class DataSet:
                 set, a decoded image, two integers that seed its draws) -> an input; None takes
                 inputs as in evaluation.
         """
-        if parts < 1 or batch_size % parts:
+        checks.whole_number(batch_size, "The images of a batch")
+        checks.whole_number(first_epoch, "The first epoch", least=0)
+        checks.whole_number(epochs, "The epochs", least=0)
+        checks.whole_number(seed, "The seed", least=None)
+        if checks.whole_number(parts, "The parts of a batch") and batch_size % parts:
             raise ValueError(f"A batch of {batch_size} does not break into {parts} equal parts.")
         used = self.batches_per_epoch(batch_size) * batch_size
 
@@ -121,6 +124,7 @@ class DataSet:
         Args:
             split: "train", "validation" or "test".
         """
+        checks.whole_number(batch_size, "The images of a batch")
 
         def prepare(_, payload, label):
             return self.central(self.decode(payload)), label
@@ -140,6 +144,7 @@ class DataSet:
             count: how many; a smaller split gives all it has.
         """
         checks.whole_number(count, "The count of a sample")
+        checks.whole_number(seed, "The seed", least=0)
         chosen = self._split(split).sample(count, seed)
         batches = chosen.records().map(
             lambda _, payload, label: self.central(self.decode(payload)),
@@ -216,6 +221,12 @@ def load(
             an empty class.
         FileNotFoundError: the data is not there; the message says how to get it.
     """
+    if not isinstance(name, str):
+        raise ValueError(
+            f"A data set goes by its name, not by {name!r}: digits, image_folder, or one of TFDS."
+        )
+    if isinstance(class_names, str):
+        raise ValueError(f"class_names is a list of names, not {class_names!r}.")
     if class_names and name != "image_folder":
         raise ValueError(f"class_names is for image_folder; {name} has an order of its own.")
     if name == "digits":
@@ -229,8 +240,8 @@ def load(
     train = splits["train"]
     given = normalization(preprocessing, channels)
     mean, std = given or _statistics(_pixels(train, decode))
-    if image_size:
-        size = tuple(image_size) if np.ndim(image_size) else (image_size,) * 2
+    if image_size is not None:
+        size = _height_and_width(image_size)
     else:
         size = (default_size,) * 2 if None in stored else tuple(stored)
     return DataSet(
@@ -244,6 +255,13 @@ def load(
         decode=decode or (lambda image: image),
         **splits,
     )
+
+
+def _height_and_width(image_size):
+    sizes = [image_size] * 2 if np.ndim(image_size) == 0 else list(image_size)
+    if len(sizes) != 2:
+        raise ValueError(f"image_size is one number, or height and width, not {image_size!r}.")
+    return tuple(checks.whole_number(size, "image_size") for size in sizes)
 
 
 def normalization(preprocessing, channels):
