@@ -19,7 +19,7 @@ import numpy as np
 from absl import app, flags
 from absl import logging as absl_logging
 
-from tf_lcnn import lookupify, models, profile
+from tf_lcnn import lookupify, models, profile, tasks
 from tf_lcnn.compression import coding, convert, planner, size_plan
 from tf_lcnn.data import datasets
 from tf_lcnn.layers import sparsity
@@ -339,7 +339,8 @@ def main(arguments):
         model = fresh_model(images.image_shape, len(images.class_names))
         compile_model(model, updates)
     batches = images.training(
-        FLAGS.batch_size, first_epoch, FLAGS.epochs, FLAGS.seed, FLAGS.break_batch
+        *(FLAGS.batch_size, first_epoch, FLAGS.epochs, FLAGS.seed, FLAGS.break_batch),
+        augment=tasks.of(model).augment,
     )
     if taught:
         batches = distillation.with_teacher(

@@ -22,6 +22,7 @@ from tf_lcnn import files, models
 from tf_lcnn.compression import transfer
 from tf_lcnn.data import datasets
 from tf_lcnn.models import saving
+from tf_lcnn.tasks.classification import Classification
 from tf_lcnn.training import optimizers
 from tf_lcnn.training.callbacks import TopS
 
@@ -63,7 +64,7 @@ def curve(arm, source, images, validation, seed):
     )
     looks = FLAGS.steps // FLAGS.every
     history = model.fit(
-        images.training(FLAGS.batch_size, 0, 100, seed),
+        images.training(FLAGS.batch_size, 0, 100, seed, augment=Classification().augment),
         steps_per_epoch=FLAGS.every,
         epochs=looks,
         validation_data=validation,

@@ -18,6 +18,7 @@ from absl import app, flags, logging
 
 from tf_lcnn import files
 from tf_lcnn.data import datasets
+from tf_lcnn.tasks.classification import Classification
 
 FLAGS = flags.FLAGS
 
@@ -75,7 +76,9 @@ def main(_):
         metrics=["accuracy"],
     )
     model.fit(
-        images.training(FLAGS.batch_size, 0, FLAGS.epochs, FLAGS.seed),
+        images.training(
+            FLAGS.batch_size, 0, FLAGS.epochs, FLAGS.seed, augment=Classification().augment
+        ),
         epochs=FLAGS.epochs,
         steps_per_epoch=updates,
         validation_data=images.evaluation("validation", FLAGS.batch_size),

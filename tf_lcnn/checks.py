@@ -19,15 +19,17 @@ def whole_number(value, what, least=1, most=None):
     Args:
         value: an int or NumPy integer; True and 3.0 are none.
         what: what it is, for the message.
-        least, most: its bounds; None for `most` is no bound.
+        least, most: its bounds; None is no bound.
 
     Raises:
         ValueError: it is no whole number, or out of bounds.
     """
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
-    if not whole or value < least or (most is not None and value > most):
-        bounds = f">= {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{what} must be a whole number {bounds}, not {value!r}.")
+    inside = whole and (least is None or value >= least) and (most is None or value <= most)
+    if not inside:
+        bounds = "" if least is None else f" >= {least}"
+        bounds = bounds if most is None else f" from {least} to {most}"
+        raise ValueError(f"{what} must be a whole number{bounds}, not {value!r}.")
     return int(value)
 
 

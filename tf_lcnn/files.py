@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import uuid
 
 
 @contextlib.contextmanager
@@ -10,9 +11,12 @@ def replacing(path):
     """Gives a path beside `path` to write to, and renames that file into place when it is done.
 
     After an error, a full disk for example, `path` is as it was and nothing is left beside it.
+    Processes that write the same file at the same time do not meet: the last one stays. A link
+    stays a link, and what it points to is replaced.
     """
-    path = pathlib.Path(path)
-    beside = path.with_name(f"partial-{path.name}")
+    path = pathlib.Path(os.path.realpath(path))
+    # The suffix stays: Keras and Matplotlib choose the format by it.
+    beside = path.with_name(f"partial-{uuid.uuid4().hex[:12]}-{path.name}")
     try:
         yield beside
         os.replace(beside, path)

@@ -12,7 +12,9 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 
 from tf_lcnn.data import datasets
+from tf_lcnn.tasks.classification import Classification
 
+AUGMENT = {"augment": Classification().augment}
 SPLITS = ("train", "validation", "test")
 CIFAR10 = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "tfds"
 
@@ -147,7 +149,7 @@ def test_cifar10_holds_validation_out_of_train(cifar10):
     assert cifar10.mirror and cifar10.fixed_size
     keys = {i.tobytes() for split in SPLITS for i in getattr(cifar10, split).payloads}
     assert len(keys) == 60_000
-    (images, labels), *_ = cifar10.training(32, 0, 1, seed=0).take(1).as_numpy_iterator()
+    (images, labels), *_ = cifar10.training(32, 0, 1, seed=0, **AUGMENT).take(1).as_numpy_iterator()
     assert images.shape == (32, 32, 32, 3) and labels.shape == (32,)
 
 
@@ -156,16 +158,24 @@ def test_cifar10_holds_validation_out_of_train(cifar10):
 
 def test_same_seed_and_epoch_give_same_order_and_augmentation(digits):
     tf.random.set_seed(1)
-    first = batches(digits.training(64, 0, 2, seed=7))
+    first = batches(digits.training(64, 0, 2, seed=7, **AUGMENT))
     tf.random.set_seed(2)
-    assert_same_batches(first, batches(digits.training(64, 0, 2, seed=7)))
+    assert_same_batches(first, batches(digits.training(64, 0, 2, seed=7, **AUGMENT)))
+
+
+def test_without_augmentation_training_takes_the_inputs_of_evaluation(digits):
+    plain = np.concatenate([x for x, _ in batches(digits.training(64, 0, 1, seed=0))])
+    known = {x.tobytes() for batch, _ in digits.evaluation("train", 100) for x in batch.numpy()}
+    assert {x.tobytes() for x in plain} <= known and len(plain) == 1280
 
 
 def test_another_epoch_or_seed_gives_another_order_and_augmentation():
     fake = small_set(np.stack([pixels(i, 8, 8) for i in range(40)]))
 
     def epoch(first_epoch, seed):
-        images, labels = batches(fake.training(40, first_epoch, first_epoch + 1, seed))[0]
+        images, labels = batches(fake.training(40, first_epoch, first_epoch + 1, seed, **AUGMENT))[
+            0
+        ]
         order = np.argsort(labels)
         return images[order], labels
 
@@ -176,22 +186,22 @@ def test_another_epoch_or_seed_gives_another_order_and_augmentation():
 
 
 def test_a_run_that_starts_later_sees_what_an_unbroken_one_does(digits):
-    unbroken = batches(digits.training(64, 0, 3, seed=3))
+    unbroken = batches(digits.training(64, 0, 3, seed=3, **AUGMENT))
     assert len(unbroken) == 3 * digits.batches_per_epoch(64)
-    assert_same_batches(unbroken[-40:], batches(digits.training(64, 1, 3, seed=3)))
+    assert_same_batches(unbroken[-40:], batches(digits.training(64, 1, 3, seed=3, **AUGMENT)))
 
 
 def test_an_epoch_holds_every_image_at_most_once_and_leaves_out_only_the_remainder():
     fake = small_set(np.stack([pixels(i, 8, 8) for i in range(43)]))
     for epoch in range(3):
-        labels = [y for _, y in batches(fake.training(8, epoch, epoch + 1, seed=0))]
+        labels = [y for _, y in batches(fake.training(8, epoch, epoch + 1, seed=0, **AUGMENT))]
         assert [len(y) for y in labels] == [8] * 5
         assert len(set(np.concatenate(labels))) == 40
 
 
 def test_parts_give_the_same_images_in_smaller_batches(digits):
-    whole = batches(digits.training(64, 0, 1, seed=5))
-    parts = batches(digits.training(64, 0, 1, seed=5, parts=4))
+    whole = batches(digits.training(64, 0, 1, seed=5, **AUGMENT))
+    parts = batches(digits.training(64, 0, 1, seed=5, parts=4, **AUGMENT))
     assert {len(y) for _, y in parts} == {16}
     for i in (0, 1):
         np.testing.assert_array_equal(
@@ -268,7 +278,9 @@ def test_colour_images_are_padded_by_4_cropped_and_mirrored():
         for image in originals
     ]
     drawn = set()
-    for images, labels in batches(small_set(originals, mirror=True).training(4, 0, 40, seed=0)):
+    for images, labels in batches(
+        small_set(originals, mirror=True).training(4, 0, 40, seed=0, **AUGMENT)
+    ):
         for image, label in zip(images, labels, strict=True):
             drawn.add(known[label][image.tobytes()])
     # 160 draws of 162 variants.
@@ -282,7 +294,7 @@ def test_digits_are_shifted_by_at_most_1_and_never_mirrored(digits):
         for image, _ in images_of(digits, "train")
         for v in variants(image, 1, mirror=False)
     }
-    for images, _ in batches(digits.training(64, 0, 1, seed=0)):
+    for images, _ in batches(digits.training(64, 0, 1, seed=0, **AUGMENT)):
         restored = np.round(images * np.float32(digits.std) + np.float32(digits.mean))
         # The padding comes after the normalization, so that it is the mean's grey.
         restored[images == 0] = 0
@@ -328,7 +340,7 @@ def test_training_crops_the_same_resized_image_anywhere(tmp_path):
     images = datasets.load("image_folder", tmp_path, image_size=28)
     originals = [image.astype(np.float64) for image, _ in images_of(images, "train")]
     places = set()
-    for found, _ in batches(images.training(1, 0, 20, seed=0)):
+    for found, _ in batches(images.training(1, 0, 20, seed=0, **AUGMENT)):
         restored = found[0] * images.std + images.mean
         matches = [
             (top, left, mirrored)
@@ -411,7 +423,8 @@ def test_a_zip_file_gives_the_images_of_its_folder(tmp_path, parts):
     for split in SPLITS:
         assert keys_of(archive, split) == keys_of(folder, split)
     assert_same_batches(
-        batches(archive.training(2, 0, 1, seed=0)), batches(folder.training(2, 0, 1, seed=0))
+        batches(archive.training(2, 0, 1, seed=0, **AUGMENT)),
+        batches(folder.training(2, 0, 1, seed=0, **AUGMENT)),
     )
 
 
@@ -436,7 +449,10 @@ def test_what_a_mac_adds_to_a_zip_file_is_ignored(tmp_path):
 def test_image_size_overrides_the_stored_size():
     images = datasets.load("digits", image_size=16)
     assert images.image_shape == (16, 16, 1)
-    for dataset in (images.training(8, 0, 1, seed=0), images.evaluation("test", 8)):
+    for dataset in (
+        images.training(8, 0, 1, seed=0, **AUGMENT),
+        images.evaluation("test", 8),
+    ):
         x, _ = next(iter(dataset))
         assert x.shape == (8, 16, 16, 1)
 
@@ -524,16 +540,16 @@ def test_streamed_records_come_in_the_same_order_when_read_twice(stream):
 
 def test_streamed_training_depends_on_its_own_seed_only(streamed_set):
     tf.random.set_seed(1)
-    first = batches(streamed_set.training(8, 0, 1, seed=4))
+    first = batches(streamed_set.training(8, 0, 1, seed=4, **AUGMENT))
     tf.random.set_seed(2)
-    assert_same_batches(first, batches(streamed_set.training(8, 0, 1, seed=4)))
+    assert_same_batches(first, batches(streamed_set.training(8, 0, 1, seed=4, **AUGMENT)))
 
 
 def test_streamed_training_repeats_itself_from_any_epoch(streamed_set):
-    unbroken = batches(streamed_set.training(8, 0, 3, seed=4))
+    unbroken = batches(streamed_set.training(8, 0, 3, seed=4, **AUGMENT))
     assert len(unbroken) == 21
-    assert_same_batches(unbroken, batches(streamed_set.training(8, 0, 3, seed=4)))
-    assert_same_batches(unbroken[7:], batches(streamed_set.training(8, 1, 3, seed=4)))
+    assert_same_batches(unbroken, batches(streamed_set.training(8, 0, 3, seed=4, **AUGMENT)))
+    assert_same_batches(unbroken[7:], batches(streamed_set.training(8, 1, 3, seed=4, **AUGMENT)))
     epochs = [np.concatenate([y for _, y in unbroken[i : i + 7]]) for i in (0, 7, 14)]
     assert all(len(set(labels)) == 56 for labels in epochs)
     assert len({labels.tobytes() for labels in epochs}) == 3
@@ -641,20 +657,20 @@ def test_too_few_images_to_hold_any_out_are_refused(tmp_path):
 
 def test_a_batch_larger_than_the_split_is_refused(digits):
     with pytest.raises(ValueError) as error:
-        digits.training(1295, 0, 1, seed=0)
+        digits.training(1295, 0, 1, seed=0, **AUGMENT)
     assert_one_line(error, "1295", "1294", "digits")
 
 
 def test_a_batch_that_does_not_break_into_its_parts_is_refused(digits):
     with pytest.raises(ValueError, match=re.escape("64")) as error:
-        digits.training(64, 0, 1, seed=0, parts=3)
+        digits.training(64, 0, 1, seed=0, parts=3, **AUGMENT)
     assert_one_line(error, "3")
 
 
 @pytest.mark.parametrize("batch_size, parts", [(0, 1), (-4, 1), (64, 0)])
 def test_batches_and_parts_below_1_are_refused(digits, batch_size, parts):
     with pytest.raises(ValueError) as error:
-        digits.training(batch_size, 0, 1, seed=0, parts=parts)
+        digits.training(batch_size, 0, 1, seed=0, parts=parts, **AUGMENT)
     assert_one_line(error, str(batch_size if batch_size < 1 else parts))
 
 
@@ -681,3 +697,36 @@ def test_a_sample_of_a_stream_is_of_all_of_it(tmp_path):
 def test_an_unknown_split_is_named(digits):
     with pytest.raises(ValueError, match=r"Unknown split 'tset': train, validation, test"):
         digits.evaluation("tset", 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mentioned"),
+    [
+        ({"name": 123}, "123"),
+        ({"name": "digits", "image_size": "a"}, "image_size"),
+        ({"name": "digits", "image_size": 0}, "image_size"),
+        ({"name": "digits", "image_size": (8, 8, 1)}, "height and width"),
+        ({"name": "image_folder", "data_dir": 5}, "path"),
+        ({"name": "image_folder", "class_names": "ab"}, "list"),
+    ],
+)
+def test_a_wrong_type_is_refused_in_one_line(arguments, mentioned):
+    with pytest.raises(ValueError) as error:
+        datasets.load(**arguments)
+    assert_one_line(error, mentioned)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda dataset: dataset.evaluation("test", 0),
+        lambda dataset: dataset.training(8, 0, 1, None),
+        lambda dataset: dataset.training(1.5, 0, 1, 0),
+        lambda dataset: dataset.sample("train", 3, -1),
+        lambda dataset: dataset.batches_per_epoch("8"),
+    ],
+)
+def test_a_wrong_number_is_refused_in_one_line(digits, ask):
+    with pytest.raises(ValueError) as error:
+        ask(digits)
+    assert_one_line(error, "whole number")

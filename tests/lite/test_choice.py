@@ -20,6 +20,7 @@ from tf_lcnn.lite.choice import choose_lowerings, lowered
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.lowerings import LOWERINGS
 from tf_lcnn.runtime import interpreter, native
+from tf_lcnn.tasks.classification import Classification
 from tf_lcnn.training.callbacks import TopS, project
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def trained():
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss)
     bound = TopS(3, schedule=lambda epoch: 8 - epoch)
-    batches = images.training(64, 0, 12, 0)
+    batches = images.training(64, 0, 12, 0, augment=Classification().augment)
     model.fit(batches, steps_per_epoch=20, epochs=12, callbacks=[bound], verbose=0)
     return model, images
 

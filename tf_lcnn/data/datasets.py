@@ -69,8 +69,7 @@ class DataSet:
 
     def batches_per_epoch(self, batch_size):
         """Full batches in the training split: an epoch leaves the remainder out."""
-        if batch_size < 1:
-            raise ValueError(f"A batch holds at least one image, not {batch_size}.")
+        checks.whole_number(batch_size, "The images of a batch")
         count = len(self.train) // batch_size
         if not count:
             raise ValueError(
@@ -79,8 +78,8 @@ class DataSet:
             )
         return count
 
-    def training(self, batch_size, first_epoch, epochs, seed, parts=1):
-        """Shuffled, augmented batches (images, labels) of the epochs first_epoch to epochs - 1.
+    def training(self, batch_size, first_epoch, epochs, seed, parts=1, augment=None):
+        """Shuffled batches (images, labels) of the epochs first_epoch to epochs - 1.
 
         The order and the augmentation of an epoch depend on the seed and the epoch alone, so a
         resumed run sees what an unbroken one does.
@@ -88,8 +87,15 @@ class DataSet:
         Args:
             batch_size: images per step of the optimizer.
             parts: each batch comes in this many equal parts (gradient accumulation).
+            augment: a task's, like `tasks.classification.Classification.augment`: (this data
+                set, a decoded image, two integers that seed its draws) -> an input; None takes
+                inputs as in evaluation.
         """
-        if parts < 1 or batch_size % parts:
+        checks.whole_number(batch_size, "The images of a batch")
+        checks.whole_number(first_epoch, "The first epoch", least=0)
+        checks.whole_number(epochs, "The epochs", least=0)
+        checks.whole_number(seed, "The seed", least=None)
+        if checks.whole_number(parts, "The parts of a batch") and batch_size % parts:
             raise ValueError(f"A batch of {batch_size} does not break into {parts} equal parts.")
         used = self.batches_per_epoch(batch_size) * batch_size
 
@@ -100,11 +106,14 @@ class DataSet:
             order = tf.stack([tf.constant(seed, tf.int64), epoch])
             records = self.train.records(order).take(used)
 
-            def augment(i, payload, label):
+            def prepare(i, payload, label):
+                image = self.decode(payload)
+                if augment is None:
+                    return self.central(image), label
                 draw = tf.stack([order[0] * 1_000_003 + epoch, i])
-                return self._augment(self.decode(payload), draw), label
+                return tf.ensure_shape(augment(self, image, draw), self.image_shape), label
 
-            return records.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+            return records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
 
         epochs = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
         return epochs.batch(batch_size // parts, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
@@ -115,9 +124,10 @@ class DataSet:
         Args:
             split: "train", "validation" or "test".
         """
+        checks.whole_number(batch_size, "The images of a batch")
 
         def prepare(_, payload, label):
-            return self._central(self.decode(payload)), label
+            return self.central(self.decode(payload)), label
 
         records = self._split(split).records()
         batches = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
@@ -134,9 +144,10 @@ class DataSet:
             count: how many; a smaller split gives all it has.
         """
         checks.whole_number(count, "The count of a sample")
+        checks.whole_number(seed, "The seed", least=0)
         chosen = self._split(split).sample(count, seed)
         batches = chosen.records().map(
-            lambda _, payload, label: self._central(self.decode(payload)),
+            lambda _, payload, label: self.central(self.decode(payload)),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
         return np.concatenate(list(batches.batch(100).as_numpy_iterator()))
@@ -146,44 +157,33 @@ class DataSet:
             raise ValueError(f"Unknown split {name!r}: {', '.join(SPLITS)}.")
         return getattr(self, name)
 
-    def _augment(self, image, seed):
-        height, width, channels = self.image_shape
-        if self.fixed_size:
-            image = self._fitted(image)
-            # CIFAR: 4 pixels around 32 x 32, then a crop; the same share for other sizes.
-            pad = ((height // 8,) * 2, (width // 8,) * 2, (0, 0))
-            image = tf.pad(self._normalize(image), pad)
-        else:
-            image = self._normalize(self._resize(image))
-        image = tf.image.stateless_random_crop(image, self.image_shape, seed)
-        if self.mirror:
-            image = tf.image.stateless_random_flip_left_right(image, seed + 1)
-        return tf.ensure_shape(image, (height, width, channels))
+    def central(self, image):
+        """The input that a decoded image is in evaluation: its center, normalized."""
+        return tf.ensure_shape(self.normalize(self.fitted(image)), self.image_shape)
 
-    def _central(self, image):
-        return tf.ensure_shape(self._normalize(self._fitted(image)), self.image_shape)
-
-    def _fitted(self, image):
+    def fitted(self, image):
         """The image as it is where it has the size that the network sees, else its center."""
         size = self.image_shape[:2]
         if image.shape[:2] == size:
             return image
 
         def center():
-            resized = self._resize(image)
+            resized = self.resize(image)
             top, left = ((tf.shape(resized)[i] - size[i]) // 2 for i in (0, 1))
             return resized[top : top + size[0], left : left + size[1]]
 
         fits = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
         return tf.cond(fits, lambda: tf.cast(image, tf.float32), center)
 
-    def _resize(self, image):
+    def resize(self, image):
+        """The image with `short_side`, of which a crop has the size that the network sees."""
         size = tf.cast(tf.shape(image)[:2], tf.float64)
         short_side = round(max(self.image_shape[:2]) * 256 / 224)
         size = tf.cast(tf.round(size * (short_side / tf.reduce_min(size))), tf.int32)
         return tf.image.resize(image, size, antialias=True)
 
-    def _normalize(self, image):
+    def normalize(self, image):
+        """Pixels of 0 to 255 as the network takes them."""
         return (tf.cast(image, tf.float32) - tf.constant(self.mean)) / tf.constant(self.std)
 
 
@@ -221,6 +221,12 @@ def load(
             an empty class.
         FileNotFoundError: the data is not there; the message says how to get it.
     """
+    if not isinstance(name, str):
+        raise ValueError(
+            f"A data set goes by its name, not by {name!r}: digits, image_folder, or one of TFDS."
+        )
+    if isinstance(class_names, str):
+        raise ValueError(f"class_names is a list of names, not {class_names!r}.")
     if class_names and name != "image_folder":
         raise ValueError(f"class_names is for image_folder; {name} has an order of its own.")
     if name == "digits":
@@ -234,8 +240,8 @@ def load(
     train = splits["train"]
     given = normalization(preprocessing, channels)
     mean, std = given or _statistics(_pixels(train, decode))
-    if image_size:
-        size = tuple(image_size) if np.ndim(image_size) else (image_size,) * 2
+    if image_size is not None:
+        size = _height_and_width(image_size)
     else:
         size = (default_size,) * 2 if None in stored else tuple(stored)
     return DataSet(
@@ -249,6 +255,13 @@ def load(
         decode=decode or (lambda image: image),
         **splits,
     )
+
+
+def _height_and_width(image_size):
+    sizes = [image_size] * 2 if np.ndim(image_size) == 0 else list(image_size)
+    if len(sizes) != 2:
+        raise ValueError(f"image_size is one number, or height and width, not {image_size!r}.")
+    return tuple(checks.whole_number(size, "image_size") for size in sizes)
 
 
 def normalization(preprocessing, channels):

@@ -1,6 +1,7 @@
 """A folder, or a zip file, with a folder of images per class."""
 
 import concurrent.futures
+import os
 import pathlib
 import zipfile
 
@@ -65,6 +66,8 @@ def _listing(data_dir):
     """(paths of files, of folders, path -> bytes, whether they are files of their own)."""
     if data_dir is None:
         raise ValueError("image_folder needs --data_dir: a folder, or a zip file of one.")
+    if not isinstance(data_dir, (str, os.PathLike)):
+        raise ValueError(f"image_folder takes the path of a folder or zip file, not {data_dir!r}.")
     root = pathlib.Path(data_dir)
     if zipfile.is_zipfile(root):
         archive = zipfile.ZipFile(root)

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 # What a quantized file may lose of the accuracy, from 0 to 1.
 MAXIMUM_LOSS = 0.02
@@ -21,6 +22,31 @@ class Classification:
     def metrics(self, classes):
         top5 = keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5")
         return ["accuracy", top5] if classes > _FEW_CLASSES else ["accuracy"]
+
+    def augment(self, dataset, image, draw):
+        """A training input: a random crop, mirrored at random where mirroring keeps the class.
+
+        An image that has the size of the input is padded by an eighth first, as is the custom
+        for CIFAR (4 pixels around 32 x 32); a larger one is resized as ImageNet's are.
+
+        Args:
+            dataset: a `data.datasets.DataSet`.
+            image: decoded, uint8 (height, width, channels).
+            draw: two integers that seed what is drawn.
+
+        Returns:
+            float32 tensor of dataset.image_shape, normalized.
+        """
+        height, width, _ = dataset.image_shape
+        if dataset.fixed_size:
+            pad = ((height // 8,) * 2, (width // 8,) * 2, (0, 0))
+            image = tf.pad(dataset.normalize(dataset.fitted(image)), pad)
+        else:
+            image = dataset.normalize(dataset.resize(image))
+        image = tf.image.stateless_random_crop(image, dataset.image_shape, draw)
+        if dataset.mirror:
+            image = tf.image.stateless_random_flip_left_right(image, draw + 1)
+        return image
 
     def score(self, outputs, labels):
         """Accuracy, from 0 to 1, of logits (count, classes)."""
