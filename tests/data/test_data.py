@@ -271,7 +271,7 @@ def variants(image, pad, mirror):
                 yield crop[:, ::-1]
 
 
-def test_colour_images_are_padded_by_4_cropped_and_mirrored():
+def test_color_images_are_padded_by_4_cropped_and_mirrored():
     originals = np.stack([pixels(i, 32, 32) for i in range(4)])
     known = [
         {v.tobytes(): i for i, v in enumerate(variants(image, 4, mirror=True))}
@@ -296,7 +296,7 @@ def test_digits_are_shifted_by_at_most_1_and_never_mirrored(digits):
     }
     for images, _ in batches(digits.training(64, 0, 1, seed=0, **AUGMENT)):
         restored = np.round(images * np.float32(digits.std) + np.float32(digits.mean))
-        # The padding comes after the normalization, so that it is the mean's grey.
+        # The padding comes after the normalization, so that it is the mean's gray.
         restored[images == 0] = 0
         assert all(image.tobytes() in known for image in restored)
 
@@ -361,7 +361,7 @@ def test_training_crops_the_same_resized_image_anywhere(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_grey_and_rgba_images_become_rgb(tmp_path, channels):
+def test_gray_and_rgba_images_become_rgb(tmp_path, channels):
     stored = [pixels(i, 10, 10, channels) for i in range(4)]
     for i, image in enumerate(stored):
         write_image(tmp_path / "ab"[i % 2] / f"{i}.png", image)
