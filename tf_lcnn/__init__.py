@@ -3,16 +3,24 @@
 from tf_lcnn.compression.convert import lookupify
 from tf_lcnn.costs.counting import profile
 from tf_lcnn.costs.report import LayerProfile, ModelProfile
-from tf_lcnn.layers.lookup import LookupConv2D, LookupDense
+from tf_lcnn.layers.convolution import LookupConv1D, LookupConv2D, LookupConv3D
+from tf_lcnn.layers.dense import LookupDense
+from tf_lcnn.layers.separable import LookupSeparableConv1D, LookupSeparableConv2D
 from tf_lcnn.layers.sparsity import LookupL1
+from tf_lcnn.layers.transposed import LookupConv2DTranspose
 
 __version__ = "0.1.0"
 
 __all__ = [
     "LayerProfile",
+    "LookupConv1D",
     "LookupConv2D",
+    "LookupConv2DTranspose",
+    "LookupConv3D",
     "LookupDense",
     "LookupL1",
+    "LookupSeparableConv1D",
+    "LookupSeparableConv2D",
     "ModelProfile",
     "lookupify",
     "profile",

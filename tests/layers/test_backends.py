@@ -9,19 +9,29 @@ import sys
 import keras
 import pytest
 
+# Compiling takes most of the time.
+ON_JAX = {
+    "KERAS_BACKEND": "jax",
+    "JAX_PLATFORMS": "cpu",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+}
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="this is the JAX run")
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 @pytest.mark.parametrize(
-    "file", ["layers/test_lookup.py", "layers/test_sparsity.py", "training/test_callbacks.py"]
+    "file",
+    [
+        *("layers/test_contract.py", "layers/test_lookup.py", "layers/test_sparsity.py"),
+        "training/test_callbacks.py",
+    ],
 )
 def test_on_jax(file):
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file],
         cwd=TESTS,
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, **ON_JAX},
         capture_output=True,
         text=True,
         check=False,

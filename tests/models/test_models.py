@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from tf_lcnn import LookupConv2D, LookupDense
 from tf_lcnn.layers.family import lookup_layers
-from tf_lcnn.layers.lookup import LookupConv2D, LookupDense
 from tf_lcnn.models import build, input_shape, names, twin
 
 IMAGENET = ["resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]

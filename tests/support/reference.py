@@ -11,30 +11,80 @@ def pads(size, kernel, stride, dilation, padding):
     if padding == "valid":
         return (size - reach) // stride + 1, 0, 0
     out = math.ceil(size / stride)
+    if padding == "causal":
+        return out, reach - 1, 0
     total = max((out - 1) * stride + reach - size, 0)
     return out, total // 2, total - total // 2
 
 
-def lookup_conv(x, dictionary, indices, values, strides, padding, dilation):
-    """Equations 2 and 5, without bias.
+def shifts(x, kernel, strides, padding, dilation):
+    """Yields (tap, what it sees of x): x (batch, *sizes, ...) padded, shifted and strided."""
+    sizes = x.shape[1 : len(kernel) + 1]
+    axes = [pads(*row, padding) for row in zip(sizes, kernel, strides, dilation, strict=True)]
+    around = [(0, 0), *(zeros for _, *zeros in axes)]
+    x = np.pad(x, around + [(0, 0)] * (x.ndim - len(around)))
+    for tap in np.ndindex(*kernel):
+        places = [
+            t * d + s * np.arange(out)
+            for t, d, s, (out, *_) in zip(tap, dilation, strides, axes, strict=True)
+        ]
+        yield tap, x[np.ix_(np.arange(len(x)), *places)]
 
-    x (batch, h, w, m), dictionary (m, k), indices and values (kh, kw, n, s)
-    -> (batch, ho, wo, n).
+
+def looked_up(x, dictionary, groups):
+    """S of equation 2, (..., groups, k): each group of channels by its rows of D."""
+    x, dictionary = np.asarray(x, np.float64), np.asarray(dictionary, np.float64)
+    parts = zip(np.split(x, groups, axis=-1), np.split(dictionary, groups), strict=True)
+    return np.stack([part @ rows for part, rows in parts], axis=-2)
+
+
+def look_up(s, indices, values):
+    """Equation 5 for one tap: s (..., groups, k), indices and values (n, lookups) -> (..., n)."""
+    n, groups = len(indices), s.shape[-2]
+    y = np.zeros((*s.shape[:-2], n))
+    for j in range(n):
+        for index, value in zip(indices[j], values[j], strict=True):
+            y[..., j] += float(value) * s[..., j * groups // n, index]
+    return y
+
+
+def lookup_conv(x, dictionary, indices, values, strides, padding, dilation, groups=1):
+    """Equations 2 and 5, without bias, of any rank.
+
+    x (batch, *sizes, m), dictionary (m, k), indices and values (*kernel, n, s)
+    -> (batch, *sizes out, n).
     """
-    x, dictionary, values = (np.asarray(a, np.float64) for a in (x, dictionary, values))
-    kh, kw, n, lookups = indices.shape
-    s = np.einsum("bhwm,mk->bhwk", x, dictionary)
-    ho, top, bottom = pads(x.shape[1], kh, strides[0], dilation[0], padding)
-    wo, left, right = pads(x.shape[2], kw, strides[1], dilation[1], padding)
-    s = np.pad(s, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    y = np.zeros((len(x), ho, wo, n))
-    for r in range(kh):
-        for c in range(kw):
-            rows = r * dilation[0] + strides[0] * np.arange(ho)
-            columns = c * dilation[1] + strides[1] * np.arange(wo)
-            shifted = s[:, rows][:, :, columns]
-            for t in range(lookups):
-                y += values[r, c, :, t] * shifted[..., indices[r, c, :, t]]
+    s = looked_up(x, dictionary, groups)
+    seen = shifts(s, indices.shape[:-2], strides, padding, dilation)
+    return sum(look_up(part, indices[tap], values[tap]) for tap, part in seen)
+
+
+def lookup_transposed(x, dictionary, indices, values, strides, padding, dilation, out):
+    """The transpose: each pixel of S is looked up for each tap, and added where it belongs.
+
+    As `lookup_conv`; `out` is the size of the output.
+    """
+    s, kernel = looked_up(x, dictionary, 1), indices.shape[:-2]
+    axes = list(zip(x.shape[1:-1], kernel, strides, dilation, strict=True))
+    whole = [(size - 1) * stride + (k - 1) * d + 1 for size, k, stride, d in axes]
+    y = np.zeros((len(x), *map(max, whole, out), indices.shape[-2]))
+    for tap in np.ndindex(*kernel):
+        places = [
+            t * d + stride * np.arange(size)
+            for t, (size, _, stride, d) in zip(tap, axes, strict=True)
+        ]
+        y[np.ix_(np.arange(len(x)), *places)] += look_up(s, indices[tap], values[tap])
+    sizes = zip(whole, out, strict=True)
+    zeros = [max(a - b, 0) // 2 if padding == "same" else 0 for a, b in sizes]
+    return y[(slice(None), *(slice(z, z + size) for z, size in zip(zeros, out, strict=True)))]
+
+
+def depthwise_conv(x, kernel, strides, padding, dilation):
+    """x (batch, *sizes, channels), kernel (*taps, channels, multiplier)."""
+    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
+    y = 0
+    for tap, part in shifts(x, kernel.shape[:-2], strides, padding, dilation):
+        y = y + (part[..., None] * kernel[tap]).reshape(*part.shape[:-1], -1)
     return y
 
 

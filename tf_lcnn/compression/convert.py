@@ -106,11 +106,8 @@ def lookupify(
         k = sizes.get(id(layer))
         if k is None:
             return None
-        arguments = dict(lookup_arguments)
-        if init == "trained" and not sparsity.has_sigma(layer.kernel_initializer):
-            # The threshold is a multiple of what an initializer draws; the weights are coded.
-            arguments.setdefault("kernel_initializer", "glorot_uniform")
-        return family.replacing(layer).build(layer, k, **arguments)
+        coded = init == "trained"
+        return family.replacing(layer).build(layer, k, coded, **lookup_arguments)
 
     lcnn, copies = rebuild.clone(model, with_lookups)
     rebuild.copy_weights(pair for pair in copies if sizes.get(id(pair[0])) is None)

@@ -48,5 +48,36 @@ def patches(inputs, kernel, strides, dilation, padding, places):
     positions = view.shape[1 : rank + 1]
     chosen = places(math.prod(positions))
     where = np.unravel_index(chosen, positions)
-    found = view[(np.arange(len(view))[:, None], *where)]
-    return np.moveaxis(found, 2, -1).reshape(chosen.size, -1)
+    seen = view[(np.arange(len(view))[:, None], *where)]
+    return np.moveaxis(seen, 2, -1).reshape(chosen.size, -1)
+
+
+def transposed_patches(inputs, out, kernel, strides, dilation, padding, places):
+    """What each tap of a transposed convolution is multiplied with at some output positions.
+
+    Output o gets tap t from input i where o = i * stride + t * dilation - zeros; zeros are those in
+    front in the convolution that this one is the transpose of. Most entries are zero: a tap meets
+    an input at one in `stride` positions.
+
+    Args:
+        inputs: array (images, *sizes, channels).
+        out: size of the output, a number per axis.
+        kernel, strides, dilation, padding, places: see `patches`.
+
+    Returns:
+        array (images * chosen, taps * channels), taps in the order of the kernel.
+    """
+    chosen = places(math.prod(out))
+    offsets = np.stack(np.meshgrid(*map(np.arange, kernel), indexing="ij"), -1).reshape(
+        -1, len(out)
+    )
+    index, inside = [np.arange(len(inputs))[:, None, None]], True
+    for i, place in enumerate(np.unravel_index(chosen, out)):
+        size, stride = inputs.shape[i + 1], strides[i]
+        whole = (size - 1) * stride + span(kernel[i], dilation[i])
+        zeros = 0 if padding.lower() == "valid" else max(whole - out[i], 0) // 2
+        source = place[..., None] + zeros - offsets[:, i] * dilation[i]
+        inside = inside & (source % stride == 0) & (source >= 0) & (source < size * stride)
+        index.append(np.clip(source // stride, 0, size - 1))
+    seen = inputs[tuple(index)] * inside[..., None]
+    return seen.reshape(chosen.size, -1)

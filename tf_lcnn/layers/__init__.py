@@ -1,3 +1,3 @@
 """Layers with lookups. Importing this registers their families."""
 
-from tf_lcnn.layers import lookup  # noqa: F401
+from tf_lcnn.layers import convolution, dense, separable, transposed  # noqa: F401

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from tf_lcnn.graph.trace import sublayers
+from tf_lcnn.layers import sparsity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,18 +56,26 @@ class Family:
         replaces: class of the Keras layer.
         layer: class of the layer with lookups, a subclass of `replaces`. It takes the Keras
             layer's configuration and `dictionary_size`; None there makes it the Keras layer. It
-            has `dictionary` (m, k), `coefficients` (..., k, n), `sparse_coefficients()`,
-            `threshold_scale` and, where it has one, `bias`.
+            has `dictionary` (groups * m, k), the rows of each group in turn, `coefficients`
+            (..., k, n), `sparse_coefficients()`, `threshold_scale` and, where it has one, `bias`.
+        coefficients_are: the Keras layer's name for the kernel that lookups replace, in front of
+            "_initializer", "_regularizer" and "_constraint".
 
-    A method's `layer` is the Keras layer or the one with lookups, unless it says which.
+    A method's `layer` is the Keras layer or the one with lookups, unless it says which. m is the
+    length of a weight vector: with groups that of one group.
     """
 
     replaces = None
     layer = None
+    coefficients_are = "kernel"
 
     def weight_vectors(self, layer):
-        """How many vectors of length m the kernel of a Keras layer has, n * taps."""
+        """How many vectors of length m one dictionary replaces: n * taps, of one group."""
         raise NotImplementedError
+
+    def groups(self, layer):
+        """How many groups of channels have a dictionary and n / groups filters of their own."""
+        return 1
 
     def stages(self, layer, call, convention="unpadded"):
         """The Stages of a traced call (`graph.trace.Call`); for "padded" see `costs.counting`."""
@@ -82,7 +91,8 @@ class Family:
 
         Returns:
             array (images * chosen, taps * m): its product with the kernel as (taps * m, n) is the
-            layer's output at these positions, without bias and activation.
+            layer's output at these positions, without bias and activation. With groups it is
+            (images * chosen, groups * taps * m), group by group, and so are the products.
         """
         raise NotImplementedError
 
@@ -100,9 +110,24 @@ class Family:
             )
         return ""
 
-    def build(self, layer, dictionary_size, **arguments):
-        """A layer with lookups, not built, in place of this Keras layer."""
-        config = {**layer.get_config(), "dictionary_size": dictionary_size, **arguments}
+    def build(self, layer, dictionary_size, coded=False, **arguments):
+        """A layer with lookups, not built, in place of this Keras layer.
+
+        Args:
+            layer: the Keras layer.
+            dictionary_size: k.
+            coded: whether the weights will be set. A threshold is a multiple of what an
+                initializer draws; for one that draws nothing known "glorot_uniform" is taken.
+            **arguments: of the layer with lookups; `kernel_initializer` and the like are those of
+                its coefficients, whatever its Keras layer calls them.
+        """
+        mine, initializer = {}, f"{self.coefficients_are}_initializer"
+        for name, value in arguments.items():
+            first, _, last = name.partition("_")
+            mine[f"{self.coefficients_are}_{last}" if first == "kernel" else name] = value
+        if coded and not sparsity.has_sigma(getattr(layer, initializer)):
+            mine.setdefault(initializer, "glorot_uniform")
+        config = {**layer.get_config(), "dictionary_size": dictionary_size, **mine}
         # An option of Dense's own quantization, off for a layer that is converted.
         config.pop("quantization_config", None)
         return self.layer.from_config(config)
@@ -113,7 +138,7 @@ class Family:
             copy.bias.assign(layer.bias)
 
     def kernel(self, layer):
-        """The weights that lookups replace, as float64 (taps, m, n)."""
+        """The weights that lookups replace, as float64 (taps, m, n), of all groups in turn."""
         kernel = np.asarray(keras.ops.convert_to_numpy(layer.kernel), np.float64)
         return kernel.reshape(-1, *kernel.shape[-2:])
 
@@ -122,7 +147,7 @@ class Family:
         layer.kernel.assign(kernel.reshape(layer.kernel.shape).astype(np.float32))
 
     def set_lookups(self, copy, dictionary, coefficients):
-        """Sets D (m, k) and P (taps, k, n) of a layer with lookups."""
+        """Sets D (groups * m, k) and P (taps, k, n) of a layer with lookups."""
         copy.dictionary.assign(np.asarray(dictionary, np.float32))
         shaped = np.asarray(coefficients, np.float32).reshape(copy.coefficients.shape)
         copy.coefficients.assign(shaped)
@@ -140,12 +165,18 @@ def register(family):
     _FAMILIES.append(family)
 
 
-def of(layer):
-    """The Family of a layer with lookups; None for any other layer."""
+def of_class(layer):
+    """The Family of a layer by its class, with a dictionary or without; None for any other."""
     for family in _FAMILIES:
-        if isinstance(layer, family.layer) and layer.dictionary_size is not None:
+        if isinstance(layer, family.layer):
             return family
     return None
+
+
+def of(layer):
+    """The Family of a layer with lookups; None for any other layer."""
+    family = of_class(layer)
+    return None if family is None or layer.dictionary_size is None else family
 
 
 def replacing(layer):

@@ -1,7 +1,8 @@
-"""LookupConv2D and LookupDense: a Keras layer plus a dictionary.
+"""What all layers with lookups share: a Keras layer plus a dictionary.
 
-The weights of Conv2D and Dense are replaced by a dictionary D of k vectors and sparse
-coefficients P, with W = D.delta(P) (equation 1 of the LCNN paper, arXiv 1611.06473).
+The kernel of a Keras layer is replaced by a dictionary D of k vectors and sparse coefficients P,
+with W = D.delta(P) (equation 1 of the LCNN paper, arXiv 1611.06473). A layer is a class with
+LookupLayer and the Keras layer as bases; see `convolution`, `dense`, `separable`, `transposed`.
 """
 
 import dataclasses
@@ -10,10 +11,9 @@ import warnings
 import weakref
 
 import keras
-import numpy as np
 from keras import ops
 
-from tf_lcnn.graph import padding
+from tf_lcnn import checks
 from tf_lcnn.layers import family, sparsity
 
 
@@ -32,9 +32,16 @@ NOMINAL_BATCH = 128
 # id of a dictionary -> the layer that made it.
 _OWNERS = weakref.WeakValueDictionary()
 
-_ARGUMENTS = """
-    `kernel_initializer`, `kernel_regularizer` and `kernel_constraint` go to the coefficients P,
-    which are the kernel of the lookup stage. The arguments of its own:
+# The arguments that a layer has beside those of its Keras layer.
+OWN_ARGUMENTS = (
+    *("dictionary_size", "dictionary", "dictionary_initializer", "dictionary_regularizer"),
+    *("dictionary_constraint", "threshold_scale", "threshold_gradient", "forward"),
+)
+
+# The part of a layer's documentation that is the same for all.
+ARGUMENTS = """
+    `{kernel}_initializer`, `{kernel}_regularizer` and `{kernel}_constraint` go to the coefficients
+    P, which are the kernel of the lookup stage. The arguments of its own:
 
     Args:
         dictionary_size: k, the number of vectors in the dictionary; None makes this the plain
@@ -52,7 +59,7 @@ _ARGUMENTS = """
             multiplications for the shape at hand. Both give the same numbers.
 
     Attributes:
-        dictionary: variable D, (m, k).
+        dictionary: variable D, (m, k){groups}.
         coefficients: variable P, {shape}; read it through `sparse_coefficients()`.
         sigma, epsilon: floats, known once the layer is built.
 
@@ -64,15 +71,42 @@ _ARGUMENTS = """
 """
 
 
-class _Lookup:
-    """What the two layers share; comes before the Keras layer among their bases."""
+def documentation(text, shape, vectors, kernel="kernel", groups=""):
+    """The docstring of a layer: a text of its own, then what all layers have."""
+    own = ARGUMENTS.format(shape=shape, vectors=vectors, kernel=kernel, groups=groups)
+    return text.rstrip() + "\n" + own
+
+
+class LookupLayer:
+    """What the layers share; comes before the Keras layer among their bases.
+
+    A subclass has `build`, which ends in `_build_lookup`; `stage_positions`; and `_by_stages` and
+    `_by_kernel`, the two ways of the forward pass.
+
+    Attributes:
+        coefficients_are: the Keras layer's name for the kernel that lookups replace, in front of
+            "_initializer", "_regularizer" and "_constraint".
+        groups: of channels that have a dictionary and filters of their own.
+    """
 
     # See `graph.folding`.
     is_linear = True
+    coefficients_are = "kernel"
+    groups = 1
+
+    def _construct(self, arguments):
+        """Constructs the Keras layer, then takes the arguments of its own.
+
+        Args:
+            arguments: `locals()` of `__init__`: every argument by its name.
+        """
+        given = {k: v for k, v in arguments.items() if k not in ("self", "kwargs", "__class__")}
+        own = {name: given.pop(name) for name in OWN_ARGUMENTS}
+        super().__init__(**given, **arguments["kwargs"])
+        self._set_lookup_arguments(**own)
 
     def _set_lookup_arguments(
         self,
-        weight_vectors,
         dictionary_size,
         dictionary,
         dictionary_initializer,
@@ -91,16 +125,11 @@ class _Lookup:
                     f"{self.dictionary_owner.name} that it shares has {shared} rows."
                 )
             dictionary_size = shared
-        whole = isinstance(dictionary_size, int) and not isinstance(dictionary_size, bool)
-        if dictionary_size is not None and not (whole and 1 <= dictionary_size < weight_vectors):
-            raise ValueError(
-                f"Layer {self.name}: dictionary_size={dictionary_size!r} must be a whole number "
-                f"from 1 to {weight_vectors - 1}, smaller than its {weight_vectors} weight "
-                "vectors, or None for the plain layer."
-            )
+        if dictionary_size is not None:
+            dictionary_size = self._checked_size(dictionary_size)
         sparsity.check_epsilon(threshold_scale, f"Layer {self.name}: threshold_scale")
         sparsity.check_gradient(threshold_gradient)
-        if self.lora_rank and dictionary_size is not None:
+        if getattr(self, "lora_rank", None) and dictionary_size is not None:
             raise ValueError(f"Layer {self.name}: LoRA needs a kernel; a lookup layer has none.")
         if forward not in FORWARD_PATHS:
             raise ValueError(
@@ -117,9 +146,20 @@ class _Lookup:
         self.epsilon = None
         self.dictionary = None
 
+    def _checked_size(self, dictionary_size):
+        vectors = family.of_class(self).weight_vectors(self)
+        try:
+            return checks.whole_number(dictionary_size, "dictionary_size", 1, vectors - 1)
+        except ValueError:
+            raise ValueError(
+                f"Layer {self.name}: dictionary_size={dictionary_size!r} must be a whole number "
+                f"from 1 to {vectors - 1}, smaller than its {vectors} weight vectors"
+                f"{' per group' if self.groups > 1 else ''}, or None for the plain layer."
+            ) from None
+
     def _owner(self, dictionary):
         """The layer that holds a shared dictionary, given that or, when loading, the layer."""
-        owner = dictionary if isinstance(dictionary, _Lookup) else _OWNERS.get(id(dictionary))
+        owner = dictionary if isinstance(dictionary, LookupLayer) else _OWNERS.get(id(dictionary))
         if owner is None or owner.dictionary_size is None:
             raise ValueError(
                 f"Layer {self.name}: the dictionary it was given is not the dictionary of a lookup "
@@ -176,15 +216,16 @@ class _Lookup:
             )
         return dictionary
 
+    def _argument(self, name):
+        """What was given for the coefficients: the initializer, regularizer or constraint."""
+        return getattr(self, f"{self.coefficients_are}_{name}")
+
     def _build_lookup(self, channels, coefficients_shape):
         shape = coefficients_shape
-        self.sigma = (
-            sparsity.initializer_sigma(self.kernel_initializer, shape)
-            if self.threshold_scale
-            else 0.0
-        )
+        initializer = self._argument("initializer")
+        self.sigma = sparsity.initializer_sigma(initializer, shape) if self.threshold_scale else 0.0
         self.epsilon = self.threshold_scale * self.sigma
-        regularizer = self.kernel_regularizer
+        regularizer = self._argument("regularizer")
         if isinstance(regularizer, sparsity.LookupL1):
             regularizer = regularizer.with_epsilon(self.epsilon)
         # Without autocast the threshold decides on the stored values, under mixed precision too.
@@ -195,9 +236,9 @@ class _Lookup:
         self.coefficients = self.add_weight(
             name="coefficients",
             shape=shape,
-            initializer=self.kernel_initializer,
+            initializer=initializer,
             regularizer=regularizer,
-            constraint=self.kernel_constraint,
+            constraint=self._argument("constraint"),
             autocast=False,
         )
         self.bias = None
@@ -213,12 +254,15 @@ class _Lookup:
 
     @property
     def kernel(self):
-        """W = D.delta(P), the kernel of the dense layer that this layer equals."""
+        """W = D.delta(P), the kernel of the Keras layer that this layer equals."""
         if self.dictionary_size is None:
             return super().kernel
+        return self._product()
+
+    def _product(self):
         if not self.built:
             raise AttributeError(f"Layer {self.name} has no kernel before it is built.")
-        return sparsity.to_kernel(self.dictionary, self.sparse_coefficients())
+        return sparsity.to_kernel(self.dictionary, self.sparse_coefficients(), self.groups)
 
     def sparse_coefficients(self):
         """delta(P): what the forward pass, saving and counting all see."""
@@ -254,6 +298,7 @@ class _Lookup:
         taps = math.prod(self.coefficients.shape[:-2])
         batch = input_shape[0] or NOMINAL_BATCH
         stages = batch * (dictionary_positions * m * k + positions * taps * k * n)
+        m = m // self.groups
         folded = batch * positions * taps * m * n
         if None not in input_shape[1:]:
             # A map of unknown size is taken for one so large that the product does not count.
@@ -264,10 +309,40 @@ class _Lookup:
         dtype = self.compute_dtype
         return ops.cast(self.dictionary, dtype), ops.cast(self.sparse_coefficients(), dtype)
 
+    def call(self, inputs):
+        return super().call(inputs) if self.dictionary_size is None else self._look_up(inputs)
+
+    def _look_up(self, inputs):
+        dictionary, coefficients = self._cast_weights()
+        if self.forward_path(inputs.shape) == "folded":
+            kernel = sparsity.to_kernel(dictionary, coefficients, self.groups)
+            outputs = self._by_kernel(inputs, kernel)
+        else:
+            outputs = self._by_stages(inputs, dictionary, coefficients)
+        if self.use_bias:
+            first = getattr(self, "data_format", "channels_last") == "channels_first"
+            shape = (1, -1, *(1,) * (len(outputs.shape) - 2))
+            outputs = outputs + (ops.reshape(self.bias, shape) if first else self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def _one_by_one(self, inputs, matrix, strides=1):
+        """The convolution of one tap with a matrix (m, k), group by group where there are some."""
+        m, k = matrix.shape
+        if self.groups > 1:
+            by_group = ops.reshape(matrix, (self.groups, m // self.groups, k))
+            matrix = ops.reshape(ops.transpose(by_group, (1, 0, 2)), (m // self.groups, -1))
+        kernel = ops.reshape(matrix, (*(1,) * len(self.kernel_size), *matrix.shape))
+        return ops.conv(inputs, kernel, strides=strides, data_format=self.data_format)
+
+    def _fixed_variables(self):
+        """Variables beside dictionary, coefficients and bias."""
+        return []
+
     def _lookup_variables(self):
         """What the layer saves; a shared dictionary is its owner's."""
         own = self.dictionary if self.dictionary_owner is None else None
-        return [v for v in (own, self.coefficients, self.bias) if v is not None]
+        variables = (own, self.coefficients, self.bias, *self._fixed_variables())
+        return [variable for variable in variables if variable is not None]
 
     def save_own_variables(self, store):
         if self.dictionary_size is None or not self.built:
@@ -284,8 +359,9 @@ class _Lookup:
         variables = self._lookup_variables()
         if len(store.keys()) != len(variables):
             raise ValueError(
-                f"Layer {self.name} has {len(variables)} variables (dictionary, coefficients, "
-                f"bias), the weights file {len(store.keys())}."
+                f"Layer {self.name} has {len(variables)} variables "
+                f"({', '.join(variable.name for variable in variables)}), the weights file "
+                f"{len(store.keys())}."
             )
         for i, variable in enumerate(variables):
             variable.assign(store[str(i)])
@@ -335,271 +411,3 @@ class _Lookup:
                 stacklevel=2,
             )
         return super().from_config({**config, "dictionary": shared})
-
-
-@keras.saving.register_keras_serializable(package="tf_lcnn")
-class LookupConv2D(_Lookup, keras.layers.Conv2D):
-    __doc__ = """Conv2D by a dictionary and lookups; takes every argument of `keras.layers.Conv2D`.
-
-    A 1x1 layer with a stride takes the stride in the dictionary stage: S is needed only where
-    it is read. `groups` must be 1 unless dictionary_size is None.
-""" + _ARGUMENTS.format(shape="(kh, kw, k, n)", vectors="n*kh*kw")
-
-    def __init__(
-        self,
-        filters,
-        kernel_size,
-        dictionary_size=None,
-        strides=(1, 1),
-        padding="valid",
-        data_format=None,
-        dilation_rate=(1, 1),
-        groups=1,
-        activation=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        dictionary=None,
-        dictionary_initializer="glorot_uniform",
-        dictionary_regularizer=None,
-        dictionary_constraint=None,
-        threshold_scale=0.001,
-        threshold_gradient="masked",
-        forward="auto",
-        **kwargs,
-    ):
-        super().__init__(
-            filters,
-            kernel_size,
-            strides=strides,
-            padding=padding,
-            data_format=data_format,
-            dilation_rate=dilation_rate,
-            groups=groups,
-            activation=activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint,
-            **kwargs,
-        )
-        if groups != 1 and dictionary_size is not None:
-            raise ValueError(
-                f"Layer {self.name}: groups={groups}, but a lookup layer needs groups=1; "
-                "dictionary_size=None keeps the grouped convolution."
-            )
-        self._set_lookup_arguments(
-            filters * math.prod(self.kernel_size),
-            dictionary_size,
-            dictionary,
-            dictionary_initializer,
-            dictionary_regularizer,
-            dictionary_constraint,
-            threshold_scale,
-            threshold_gradient,
-            forward,
-        )
-
-    def build(self, input_shape):
-        if self.dictionary_size is None:
-            super().build(input_shape)
-            return
-        axis = -1 if self.data_format == "channels_last" else 1
-        channels = input_shape[axis]
-        self.input_spec = keras.layers.InputSpec(min_ndim=4, axes={axis: channels})
-        # Refuses, as Conv2D does, a map too small for the kernel.
-        self.compute_output_shape(input_shape)
-        self._build_lookup(channels, (*self.kernel_size, self.dictionary_size, self.filters))
-
-    def stage_positions(self, input_shape):
-        """Where S and the output are computed: two numbers of positions, for one image.
-
-        Of an input whose size is not known both are per output position.
-        """
-        axes = slice(1, 3) if self.data_format == "channels_last" else slice(2, 4)
-        size, out = input_shape[axes], self.compute_output_shape(input_shape)[axes]
-        # With a size unknown only the ratio counts: S at stride x stride points per output.
-        if None in size:
-            size, out = self.strides, (1, 1)
-        if self.kernel_size == (1, 1):
-            size = out
-        return math.prod(size), math.prod(out)
-
-    def call(self, inputs):
-        if self.dictionary_size is None:
-            return super().call(inputs)
-        dictionary, coefficients = self._cast_weights()
-        if self.forward_path(inputs.shape) == "folded":
-            outputs = self.convolution_op(inputs, sparsity.to_kernel(dictionary, coefficients))
-        else:
-            one_by_one = self.kernel_size == (1, 1)
-            looked_up = ops.conv(
-                inputs,
-                dictionary[None, None],
-                strides=list(self.strides) if one_by_one else 1,
-                data_format=self.data_format,
-            )
-            outputs = ops.conv(
-                looked_up,
-                coefficients,
-                strides=1 if one_by_one else list(self.strides),
-                padding=self.padding,
-                dilation_rate=self.dilation_rate,
-                data_format=self.data_format,
-            )
-        if self.use_bias:
-            last = self.data_format == "channels_last"
-            outputs = outputs + (self.bias if last else ops.reshape(self.bias, (1, -1, 1, 1)))
-        return outputs if self.activation is None else self.activation(outputs)
-
-
-@keras.saving.register_keras_serializable(package="tf_lcnn")
-class LookupDense(_Lookup, keras.layers.Dense):
-    __doc__ = """Dense by a dictionary and lookups; takes every argument of `keras.layers.Dense`.
-
-    The 1x1 case of `LookupConv2D`, on the last axis of an input of any rank >= 2.
-""" + _ARGUMENTS.format(shape="(k, n)", vectors="n")
-
-    def __init__(
-        self,
-        units,
-        dictionary_size=None,
-        activation=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        dictionary=None,
-        dictionary_initializer="glorot_uniform",
-        dictionary_regularizer=None,
-        dictionary_constraint=None,
-        threshold_scale=0.001,
-        threshold_gradient="masked",
-        forward="auto",
-        **kwargs,
-    ):
-        super().__init__(
-            units,
-            activation=activation,
-            use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint,
-            **kwargs,
-        )
-        self._set_lookup_arguments(
-            units,
-            dictionary_size,
-            dictionary,
-            dictionary_initializer,
-            dictionary_regularizer,
-            dictionary_constraint,
-            threshold_scale,
-            threshold_gradient,
-            forward,
-        )
-
-    def build(self, input_shape):
-        if self.dictionary_size is None:
-            super().build(input_shape)
-            return
-        channels = input_shape[-1]
-        self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: channels})
-        self._build_lookup(channels, (self.dictionary_size, self.units))
-
-    def stage_positions(self, input_shape):
-        """Where S and the output are computed: two numbers of positions, for one example."""
-        positions = math.prod(size or 1 for size in input_shape[1:-1])
-        return positions, positions
-
-    def call(self, inputs, training=None):
-        if self.dictionary_size is None:
-            return super().call(inputs, training=training)
-        dictionary, coefficients = self._cast_weights()
-        if self.forward_path(inputs.shape) == "folded":
-            outputs = ops.matmul(inputs, sparsity.to_kernel(dictionary, coefficients))
-        else:
-            outputs = ops.matmul(ops.matmul(inputs, dictionary), coefficients)
-        if self.use_bias:
-            outputs = outputs + self.bias
-        return outputs if self.activation is None else self.activation(outputs)
-
-
-class ConvolutionFamily(family.Family):
-    """A convolution of any rank, without groups."""
-
-    def __init__(self, replaces, layer):
-        self.replaces = replaces
-        self.layer = layer
-
-    def weight_vectors(self, layer):
-        return layer.filters * math.prod(layer.kernel_size)
-
-    def obstacle(self, layer, dictionary_size):
-        if layer.groups != 1:
-            return f"{layer.groups} groups"
-        return super().obstacle(layer, dictionary_size)
-
-    def stages(self, layer, call, convention="unpadded"):
-        first = layer.data_format == "channels_first"
-        inner = slice(1, None) if first else slice(None, -1)
-        positions = math.prod(call.output_shape[inner])
-        taps = math.prod(layer.kernel_size)
-        if taps == 1:
-            seen = positions
-        elif convention == "unpadded":
-            seen = math.prod(call.unpadded_shape[inner])
-        else:
-            sizes = call.input_shape[inner]
-            if layer.padding == "same":
-                reach = zip(sizes, layer.kernel_size, layer.dilation_rate, strict=True)
-                sizes = [size + 2 * (kernel // 2) * dilation for size, kernel, dilation in reach]
-            seen = math.prod(sizes)
-        m = call.input_shape[0 if first else -1]
-        return family.Stages(seen, positions, taps, m, layer.filters)
-
-    def patches(self, layer, inputs, places):
-        if layer.data_format == "channels_first":
-            inputs = np.moveaxis(inputs, 1, -1)
-        sizes = (layer.kernel_size, layer.strides, layer.dilation_rate)
-        return padding.patches(inputs, *sizes, layer.padding, places)
-
-
-class DenseFamily(family.Family):
-    """A dense layer: one tap, on the last axis of its input."""
-
-    replaces = keras.layers.Dense
-    layer = LookupDense
-
-    def weight_vectors(self, layer):
-        return layer.units
-
-    def stages(self, layer, call, convention="unpadded"):
-        positions = math.prod(call.output_shape[:-1])
-        return family.Stages(positions, positions, 1, call.input_shape[-1], layer.units)
-
-    def patches(self, layer, inputs, places):
-        rows = inputs.reshape(len(inputs), -1, inputs.shape[-1])
-        chosen = places(rows.shape[1])
-        return rows[np.arange(len(rows))[:, None], chosen].reshape(-1, rows.shape[-1])
-
-
-family.register(ConvolutionFamily(keras.layers.Conv2D, LookupConv2D))
-family.register(DenseFamily())

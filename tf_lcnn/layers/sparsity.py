@@ -14,6 +14,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lcnn import checks
+
 GRADIENTS = ("masked", "straight_through")
 
 # threshold_scale of layers whose weights are coded: so small that no coefficient is lost, and
@@ -23,8 +25,7 @@ HOLDING_SCALE = 1e-6
 
 def check_epsilon(epsilon, what="epsilon"):
     """Raises ValueError unless `epsilon` is a finite number >= 0."""
-    if not (math.isfinite(epsilon) and epsilon >= 0):
-        raise ValueError(f"{what} must be a finite number >= 0, not {epsilon}.")
+    checks.number(epsilon, what, least=0)
 
 
 def check_gradient(gradient):
@@ -168,9 +169,20 @@ def from_lookups(indices, values, dictionary_size):
     return np.swapaxes(by_filter, -1, -2)
 
 
-def to_kernel(dictionary, coefficients):
-    """W = D.P of equation 1: (m, k) and (..., k, n) -> (..., m, n)."""
-    return ops.matmul(dictionary, coefficients)
+def to_kernel(dictionary, coefficients, groups=1):
+    """W = D.P of equation 1: (m, k) and (..., k, n) -> (..., m, n).
+
+    With several groups each has m / groups rows of D and n / groups filters of its own, in turn,
+    and the kernel is that of a grouped convolution, (..., m / groups, n).
+    """
+    if groups == 1:
+        return ops.matmul(dictionary, coefficients)
+    m, k = dictionary.shape
+    *taps, _, n = coefficients.shape
+    by_group = ops.reshape(dictionary, (groups, m // groups, k))
+    per_tap = ops.reshape(coefficients, (-1, k, groups, n // groups))
+    product = ops.einsum("gmk,tkgn->tmgn", by_group, per_tap)
+    return ops.reshape(product, (*taps, m // groups, n))
 
 
 def initializer_sigma(initializer, shape):

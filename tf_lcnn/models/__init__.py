@@ -5,7 +5,8 @@ import math
 
 import keras
 
-from tf_lcnn.layers.lookup import LookupConv2D, LookupDense
+from tf_lcnn.layers.convolution import LookupConv2D
+from tf_lcnn.layers.dense import LookupDense
 from tf_lcnn.layers.sparsity import LookupL1
 from tf_lcnn.models import alexnet, resnet
 
