@@ -113,7 +113,7 @@ def inputs(data, shape, what="examples", count=None):
         count: at most so many; None takes all.
 
     Raises:
-        ValueError: see `batches`.
+        ValueError: see `batches`; or examples of several sizes, where `shape` leaves one open.
     """
     parts, taken = [], 0
     for part, _ in batches(data, shape, what):
@@ -121,6 +121,11 @@ def inputs(data, shape, what="examples", count=None):
         taken += len(parts[-1])
         if taken == count:
             break
+    sizes = dict.fromkeys(part.shape[1:] for part in parts)
+    if len(sizes) > 1:
+        raise ValueError(
+            f"The {what} have several shapes, {', '.join(map(str, sizes))}: one shape works here."
+        )
     return np.concatenate(parts)
 
 
