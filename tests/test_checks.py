@@ -31,6 +31,7 @@ FORMS = {
     "tf.data": lambda: tf.data.Dataset.from_tensor_slices(X).batch(3),
     "unbatched tf.data": lambda: tf.data.Dataset.from_tensor_slices(X),
     "pair": lambda: (X, Y),
+    "triple": lambda: (X, Y, np.ones(7)),
     "labelled": lambda: tf.data.Dataset.from_tensor_slices((X, Y)).batch(3),
     "unbatched labelled": lambda: tf.data.Dataset.from_tensor_slices((X, Y)),
     "weighted": lambda: [(X[:3], Y[:3], np.ones(3)), (X[3:], Y[3:], np.ones(4))],
@@ -42,7 +43,7 @@ FORMS = {
 def test_every_natural_form_is_taken(form):
     np.testing.assert_array_equal(checks.inputs(FORMS[form](), SHAPE), X)
     labels = [y for _, y in checks.batches(FORMS[form](), SHAPE)]
-    if form in ("pair", "labelled", "unbatched labelled", "weighted", "PyDataset"):
+    if form in ("pair", "triple", "labelled", "unbatched labelled", "weighted", "PyDataset"):
         np.testing.assert_array_equal(np.concatenate(labels), Y)
     else:
         assert set(map(type, labels)) == {type(None)}

@@ -6,7 +6,19 @@ import pathlib
 PACKAGE = pathlib.Path(__file__).parents[1] / "tf_lcnn"
 # A room may import the rooms before it, inside functions too.
 ROOMS = (
-    *("files", "checks", "graph", "layers", "costs", "data", "tasks", "models", "training"),
+    *(
+        "quiet",
+        "files",
+        "checks",
+        "programs",
+        "graph",
+        "layers",
+        "costs",
+        "data",
+        "tasks",
+        "models",
+        "training",
+    ),
     *("compression", "lite"),
 )
 # A leaf: it imports nothing of the package but these two, and only lite imports it.

@@ -1,5 +1,9 @@
 """LCNN for Keras: convolutions and dense layers as a small dictionary and a few lookups."""
 
+# First: Keras imports TensorFlow.
+from tf_lcnn import quiet  # noqa: F401
+
+# isort: split
 from tf_lcnn.compression.convert import lookupify
 from tf_lcnn.costs.counting import profile
 from tf_lcnn.costs.report import LayerProfile, ModelProfile

@@ -74,9 +74,10 @@ def batches(data, shape, what="examples"):
     """Yields (inputs, labels) of data in any natural form.
 
     Args:
-        data: an array or list of examples (count, ...); a pair of such and their labels; or an
-            iterable (tf.data.Dataset, generator, keras.utils.PyDataset) of batches: inputs,
-            (inputs, labels) or (inputs, labels, weights). Single examples are batches of one.
+        data: an array or list of examples (count, ...); a pair of such and their labels, or these
+            and weights, which are not used; or an iterable (tf.data.Dataset, generator,
+            keras.utils.PyDataset) of batches: inputs, (inputs, labels) or (inputs, labels,
+            weights). Single examples are batches of one.
         shape: of one example; None where any size is right.
         what: what the data are, for messages.
 
@@ -115,7 +116,7 @@ def inputs(data, shape, what="examples", count=None):
         count: at most so many; None takes all.
 
     Raises:
-        ValueError: see `batches`.
+        ValueError: see `batches`; or examples of several sizes, where `shape` leaves one open.
     """
     parts, taken = [], 0
     for part, _ in batches(data, shape, what):
@@ -123,6 +124,11 @@ def inputs(data, shape, what="examples", count=None):
         taken += len(parts[-1])
         if taken == count:
             break
+    sizes = dict.fromkeys(part.shape[1:] for part in parts)
+    if len(sizes) > 1:
+        raise ValueError(
+            f"The {what} have several shapes, {', '.join(map(str, sizes))}: one shape works here."
+        )
     return np.concatenate(parts)
 
 
@@ -134,7 +140,7 @@ def _parts(data, shape, what):
     if refused or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
         raise ValueError(f"The {what} are of type {type(data).__name__}: {_TAKEN} works.")
     if _is_pair(data, shape):
-        yield from _slices(*data, what)
+        yield from _slices(*data[:2], what)
     elif hasattr(data, "shape") and hasattr(data, "dtype"):
         yield from _slices(data, None, what, shape)
     elif isinstance(data, (list, tuple)) and data and _rank(data[0]) == len(shape):
@@ -147,9 +153,11 @@ def _parts(data, shape, what):
 
 
 def _is_pair(data, shape):
-    if not (isinstance(data, (list, tuple)) and len(data) == 2):
+    if not (isinstance(data, (list, tuple)) and len(data) in (2, 3)):
         return False
-    first, second = map(_rank, data)
+    first, second, *weights = map(_rank, data)
+    if weights not in ([], [1]):
+        return False
     if first != len(shape) + 1 or second is None:
         return False
     if second > 2 and isinstance(data, list):

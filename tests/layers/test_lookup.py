@@ -1,4 +1,4 @@
-"""What is not in the contract: gradients, forward paths, what is refused; convolutions of any size."""
+"""What is not in the contract: gradients, forward paths, what is refused, odd convolutions."""
 
 import keras
 import numpy as np
@@ -253,7 +253,7 @@ def test_a_dictionary_size_may_be_of_numpy():
 
 def test_channels_that_groups_cannot_share_out_are_refused():
     layer = LookupConv2D(6, 3, 4, groups=2, name="grouped")
-    with pytest.raises(ValueError, match="grouped: 5 input channels.*groups=2"):
+    with pytest.raises(ValueError, match=r"grouped: 5 input channels.*groups=2"):
         layer.build((None, 8, 8, 5))
 
 

@@ -174,7 +174,7 @@ def test_layers_of_one_name_in_nested_models_are_told_apart(way, tmp_path):
     batches = [(random((3, 6, 6, 4)), np.arange(3))]
     report = export.export(model, tmp_path / "m.tflite", batches, lowering=way)
     assert report.proof.relative_difference <= 1e-5
-    assert [each.folded for each in report.plans] == [x.layers[1] for x in model.layers[:2]]
+    assert [each.folded for each in report.choices] == [x.layers[1] for x in model.layers[:2]]
 
 
 def test_unknown_ways_are_refused():
@@ -498,7 +498,7 @@ def test_the_report_names_the_kernel_of_the_delegate(tmp_path):
     path = tmp_path / "m.tflite"
     report = export.export(model, path, batches, delegate=True)
     (layer,) = report.as_dict()["layers"]
-    assert layer["delegate"] == delegate_price.predict(report.plans[0].layer).kernel
+    assert layer["delegate"] == delegate_price.predict(report.choices[0].layer).kernel
     assert f"; native delegate: {layer['delegate']}, " in str(report)
     report = export.export(model, path, batches, lowering="folded")
     assert report.as_dict()["layers"][0]["delegate"] is None

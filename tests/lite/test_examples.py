@@ -33,10 +33,12 @@ def right(model):
     [
         X,
         (X, Y),
+        (X, Y, np.ones(12)),
+        list(X),
         tf.data.Dataset.from_tensor_slices((X, Y)).batch(5),
         (X[i:][:1] for i in range(12)),
     ],
-    ids=["array", "pair", "tf.data", "generator"],
+    ids=["array", "pair", "triple", "list", "tf.data", "generator"],
 )
 def test_examples_come_in_every_natural_form(model, examples, tmp_path):
     found = export.export(model, tmp_path / "m.tflite", examples).proof
@@ -98,6 +100,34 @@ def test_a_report_says_where_a_file_of_int8_input_does_not_run(model, tmp_path):
     how = {"quantize": "int8", "calibration": X}
     assert "browsers" in str(export.export(model, tmp_path / "m.tflite", X, io="int8", **how))
     assert "browsers" not in str(export.export(model, tmp_path / "m.tflite", X, **how))
+
+
+SPENT = iter([])
+
+
+@pytest.mark.parametrize(
+    ("examples", "told"),
+    [
+        (None, "No examples: an array"),
+        ([], "No examples: the data are empty"),
+        (X[0], r"one example without the axis of the batch: examples\[None\] works"),
+        ({"image": X}, "examples are of type dict"),
+        ([{"image": X}], r"examples come in a dict \(image\)"),
+        (SPENT, "a generator that is used up"),
+        (np.where(X > 1, np.inf, X), "examples have NaN or infinity"),
+    ],
+)
+def test_examples_that_are_none_are_refused_before_any_work(model, examples, told, tmp_path):
+    with pytest.raises(ValueError, match=told) as error:
+        export.export(model, tmp_path / "m.tflite", examples)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_scores_are_of_the_examples_with_labels(model, right, tmp_path):
+    path = tmp_path / "m.tflite"
+    export.export(model, path, X)
+    compared = proof.compare(model, path, [(X[:6], right[:6]), (X[6:], None)])
+    assert (compared.examples, compared.keras_score, compared.tflite_score) == (12, 1.0, 1.0)
 
 
 def test_outputs_of_zeros_are_proved(tmp_path):

@@ -7,7 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 from support.helpers import constant_bytes, random, settle
 
 from tf_lcnn import LookupConv2D, LookupDense, models, profile
-from tf_lcnn.lite import export, proof
+from tf_lcnn.lite import export, prices, proof
 from tf_lcnn.lite.lowerings import LOWERINGS
 from tf_lcnn.runtime.interpreter import Interpreter, parse
 from tf_lcnn.training.callbacks import project
@@ -51,10 +51,10 @@ def test_the_file_computes_what_the_model_computes(resnet, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.tflite"]
 
 
-@pytest.mark.parametrize("way", ["auto", *LOWERINGS])
-def test_odd_shapes_and_every_argument_leave_exactly(way, tmp_path):
+@pytest.mark.parametrize("lowering", ["auto", *LOWERINGS])
+def test_odd_shapes_and_every_argument_are_lowered_exactly(lowering, tmp_path):
     model = settle(odd())
-    proof = export.export(model, tmp_path / "model.tflite", batches(model), lowering=way).proof
+    proof = export.export(model, tmp_path / "model.tflite", batches(model), lowering=lowering).proof
     assert proof.relative_difference <= 1e-5
 
 
@@ -116,10 +116,91 @@ def test_not_a_number_fails_the_proof(tmp_path):
         export.export(model, tmp_path / "model.tflite", [(random((2, 3)), np.array([0, 1]))])
 
 
-def test_models_that_cannot_leave_are_refused_in_one_line():
-    open_size = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(2, 1)])
-    with pytest.raises(ValueError, match="one input of fixed shape"):
-        export.convert(open_size)
+def several(inputs=1, outputs=1):
+    x = [keras.Input((4,)) for _ in range(inputs)]
+    merged = keras.layers.Concatenate()(x) if inputs > 1 else x[0]
+    y = [keras.layers.Dense(2)(merged) for _ in range(outputs)]
+    return keras.Model(x if inputs > 1 else x[0], y if outputs > 1 else y[0])
+
+
+def quantized():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="first")])
+    model.quantize("int8")
+    return model
+
+
+X = random((6, 4), 9)
+REFUSED = {
+    "two inputs": (lambda: several(inputs=2), {}, "2 inputs: a built model with one"),
+    "two outputs": (lambda: several(outputs=2), {}, "2 outputs: a model with one works"),
+    "not built": (lambda: keras.Sequential([keras.layers.Dense(2)]), {}, "0 inputs: a built model"),
+    "a path": (lambda: "model.keras", {}, "A Keras model is exported, not 'model.keras'"),
+    "quantized by Keras": (quantized, {}, r"quantized by Keras \(first and others\)"),
+    "int4": (several, {"quantize": "int4"}, "quantize='int4': float16, dynamic, int8, or None"),
+    "a number of bits": (several, {"quantize": 8}, "quantize=8: float16, dynamic, int8, or None"),
+    "int8 input of a float file": (several, {"io": "int8"}, "io='int8' with quantize=None"),
+    "the name of a data set": (several, {"dataset": "cifar10"}, "dataset is a data set of"),
+    "a flag": (several, {"layerwise": True}, "inputs of layerwise are of type bool"),
+    "no folder": (
+        several,
+        {"path": "none/m.tflite"},
+        "The folder .*none of m.tflite does not exist",
+    ),
+    "a folder": (several, {"path": "."}, "is a folder: name a file in it, like .*model.tflite"),
+    "no path": (several, {"path": None}, "path of a .tflite is a string or Path, not None"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_exported_is_refused_in_one_line(case, tmp_path):
+    make, how, told = REFUSED[case]
+    how = {"path": "m.tflite", **how}
+    path = how.pop("path")
+    with pytest.raises((ValueError, FileNotFoundError), match=told) as error:
+        export.export(make(), path and tmp_path / path, X, **how)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_prices_may_be_the_path_of_their_file(tmp_path):
+    model = settle(odd())
+    # Multiplications cost nothing here: `gather`, which LiteRT takes longest for, never wins.
+    free = prices.Rates((0.0, 1.0, 0.0, 0.0), 1e9, 1.0)
+    prices.save(prices.Prices(free, free), tmp_path / "prices.json")
+    for form in (tmp_path / "prices.json", str(tmp_path / "prices.json")):
+        report = export.export(model, tmp_path / "m.tflite", batches(model), prices=form)
+        assert {choice.lowering for choice in report.choices} == {"folded"}
+    with pytest.raises(FileNotFoundError, match=r"none\.json"):
+        export.export(model, tmp_path / "m.tflite", batches(model), prices="none.json")
+
+
+def test_a_file_of_a_failed_proof_stays_until_the_next_one_fails(tmp_path):
+    """A right file does not take away what was kept beside it."""
+    path, rejected = tmp_path / "m.tflite", tmp_path / "m.rejected.tflite"
+    rejected.write_text("somebody's")
+    export.export(several(), str(path), X)
+    assert rejected.read_text() == "somebody's" and path.stat().st_size
+    wrong = several()
+    wrong.layers[-1].bias.assign([np.nan, 0])
+    before = path.read_bytes()
+    with pytest.raises(proof.ProofError):
+        export.export(wrong, path, X)
+    assert path.read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == [rejected.name, path.name]
+
+
+def test_a_file_that_litert_cannot_load_is_kept_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "convert", lambda *_: bytes(4000))
+    monkeypatch.setattr(export, "operators", lambda _: {})
+    with pytest.raises(proof.ProofError, match=r"m\.rejected\.tflite: .* is no \.tflite"):
+        export.export(several(), tmp_path / "m.tflite", X)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.rejected.tflite"]
+
+
+def test_wrong_labels_leave_no_file(tmp_path):
+    with pytest.raises(ValueError, match="The label 7 is no class"):
+        export.export(several(), tmp_path / "m.tflite", (X, np.full(6, 7)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_interpreter_runs_batches_one_by_one(resnet, tmp_path):

@@ -253,6 +253,20 @@ def test_the_networks_return_logits():
         ({"name": "resnet18_lcnn", "dictionary_sizes": (3, 4, 5, 6)}, ["5", "4"]),
         ({"name": "alexnet_lcnn", "dictionary_sizes": (3,) * 4}, ["3", "4"]),
         ({"name": "resnet20_lcnn", "dictionary_sizes": (8, -1, 8)}, ["-1", ">= 0"]),
+        ({"name": "resnet20_lcnn", "dictionary_sizes": (8, 1.5, 8)}, ["whole number", "1.5"]),
+        ({"name": "resnet20_lcnn", "dictionary_sizes": 8}, ["3 dictionary sizes", "fast", "8"]),
+        ({"name": "resnet20_lcnn", "dictionary_sizes": None}, ["3 dictionary sizes", "None"]),
+        ({"name": "resnet20", "input_shape": 32}, ["input_shape like (32, 32, 3)", "not 32"]),
+        ({"name": "resnet20", "input_shape": (32, 32)}, ["like (32, 32, 3)", "(32, 32)"]),
+        ({"name": "resnet20", "input_shape": "32x32x3"}, ["like (32, 32, 3)", "32x32x3"]),
+        ({"name": "resnet20", "input_shape": (32, 0, 3)}, ["size of input_shape", ">= 1", "0"]),
+        ({"name": "alexnet", "input_shape": (None, None, 3)}, ["fc6", "whole map"]),
+        ({"name": "resnet20", "classes": 0}, ["classes", ">= 1"]),
+        ({"name": "resnet20", "classes": "ten"}, ["classes", "'ten'"]),
+        ({"name": "resnet20_lcnn", "l1": "strong"}, ["l1", "'strong'"]),
+        ({"name": "resnet20_lcnn", "threshold_scale": np.nan}, ["threshold_scale", "nan"]),
+        ({"name": 20}, ["Unknown model 20", *names()]),
+        ({"name": ["resnet20"]}, ["Unknown model ['resnet20']"]),
         ({"name": "resnet20_lcnn", "threshold_scale": -1}, ["threshold_scale", "-1"]),
         ({"name": "resnet20_lcnn", "l1": -1}, ["-1"]),
         ({"name": "resnet20_lcnn", "threshold_gradient": "none"}, ["masked", "straight_through"]),
@@ -264,6 +278,19 @@ def test_a_wrong_argument_is_one_line_that_names_what_works(arguments, told):
     assert "\n" not in str(error.value)
     for word in told:
         assert word in str(error.value)
+
+
+def test_sizes_may_be_arrays_and_integers_of_numpy(quick_weights):
+    model = build(
+        "resnet20_lcnn",
+        input_shape=tuple(np.array([16, 16, 3])),
+        classes=np.int64(7),
+        dictionary_sizes=np.array([8, 8, 16]),
+        l1=np.float32(0.1),
+    )
+    assert model.input_shape == (None, 16, 16, 3) and model.output_shape == (None, 7)
+    assert {k for sizes in sizes_by_stage(model).values() for k in sizes} == {8, 16}
+    assert build("resnet20", [None, None, 3]).input_shape == (None, None, None, 3)
 
 
 @pytest.mark.parametrize("about", [twin, input_shape])

@@ -21,10 +21,43 @@ def test_an_unknown_name_is_answered_with_the_known():
         zoo.load("resnet21")
 
 
-def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A copy of the zoo, which may be changed."""
     folder = shutil.copytree(zoo.FOLDER, tmp_path / "zoo")
     monkeypatch.setattr(zoo, "FOLDER", folder)
+    return folder
+
+
+def test_a_damaged_file_is_refused(folder):
     file = folder / "resnet20_cifar10.keras"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(ValueError, match="damaged"):
         zoo.load("resnet20_cifar10")
+
+
+def test_a_file_of_the_users_own_is_no_weights_of_the_project(folder):
+    (folder / "mine.keras").write_bytes(b"mine")
+    (folder / "notes.txt").write_text("mine")
+    assert zoo.names() == ["resnet20_cifar10"]
+    with pytest.raises(ValueError, match=r"mine\.keras has no checksum in SHA256SUMS") as error:
+        zoo.load("mine")
+    assert "\n" not in str(error.value)
+    with pytest.raises(FileNotFoundError, match="'notes'"):
+        zoo.load("notes")
+
+
+@pytest.mark.parametrize("line", ["not a checksum", "0123abcd  model.keras", 64 * "a"])
+def test_a_bad_line_among_the_checksums_is_named(folder, line):
+    with open(folder / "SHA256SUMS", "a", encoding="utf-8") as file:
+        file.write(f"\n{line}\n")
+    with pytest.raises(ValueError, match=f"SHA256SUMS, line 3: '{line}' is no checksum") as error:
+        zoo.load("resnet20_cifar10")
+    assert "\n" not in str(error.value)
+
+
+def test_without_its_checksums_a_folder_has_no_weights(folder):
+    (folder / "SHA256SUMS").unlink()
+    assert zoo.names() == []
+    with pytest.raises(FileNotFoundError, match="it comes with a checkout"):
+        zoo.load("resnet21")

@@ -43,12 +43,18 @@ class LoweringChoice:
 
 
 def choose_lowerings(
-    model, lowering=AUTO, optimize="speed", prices=DEFAULT, quantize=None, delegate=False
+    model,
+    lowering=AUTO,
+    optimize="speed",
+    prices=DEFAULT,
+    quantize=None,
+    delegate=False,
+    input_shape=None,
 ):
     """Chooses the lowering of each lookup layer.
 
     Args:
-        model: a built Keras model with inputs of known shape.
+        model: a built Keras model.
         lowering: one of `lowerings.LOWERINGS` for all layers, or "auto": for each layer the one
             that is fastest by these prices.
         optimize: "speed" or "size", decides between times that are predicted equal.
@@ -56,6 +62,7 @@ def choose_lowerings(
         quantize: what the file will be, see `converter.to_tflite`.
         delegate: whether the file is for LiteRT with the native delegate: "auto" then takes
             `sparse` wherever the delegate makes it the fastest.
+        input_shape: of one input, without the batch; needed where the model leaves a size open.
 
     Returns:
         list of LoweringChoice.
@@ -68,7 +75,7 @@ def choose_lowerings(
         raise ValueError(
             f"Unknown lowering {lowering!r}: {', '.join((AUTO, *lowerings.LOWERINGS))}."
         )
-    calls = trace(model)
+    calls = trace(model, input_shape)
     folded = folding.folded(calls)
     plans = []
     for layer in lookup_layers(model):

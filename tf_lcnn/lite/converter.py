@@ -1,5 +1,7 @@
 """A TensorFlow function -> the bytes of a .tflite, of builtin operators only."""
 
+import re
+
 import tensorflow as tf
 
 from tf_lcnn import checks
@@ -9,19 +11,19 @@ IO_TYPES = ("float32", "int8")
 
 
 def to_tflite(function, input_shape, variables=(), quantize=None, calibration=None, io="float32"):
-    """Converts a function of one float32 image.
+    """Converts a function of one float32 input.
 
     Constants that are mostly zeros are stored sparse, except under "dynamic": there LiteRT's
     XNNPACK refuses convolutions with sparse weights.
 
     Args:
-        function: image (1, ...) -> output.
-        input_shape: of the image, with the batch of 1.
+        function: input (1, ...) -> output.
+        input_shape: of the input, with the batch of 1; None for a size that is open.
         variables: tf.Variables that the function reads; they become constants.
         quantize: None; "float16", weights stored so; "dynamic", weights in int8; "int8",
             weights and activations.
-        calibration: for "int8", real inputs in any form that `checks.inputs` takes: their ranges
-            become those of the activations.
+        calibration: for "int8", real inputs of one size, in any form that `checks.inputs` takes:
+            their ranges become those of the activations.
         io: for "int8", the type of input and output, "float32" or "int8".
 
     Raises:
@@ -31,8 +33,7 @@ def to_tflite(function, input_shape, variables=(), quantize=None, calibration=No
     check_quantization(quantize, io)
     if quantize == "int8":
         calibration = checks.inputs(calibration, input_shape[1:], "calibration inputs")
-    spec = tf.TensorSpec(input_shape, tf.float32, name="image")
-    concrete = tf.function(lambda image: function(image)).get_concrete_function(spec)
+    concrete = _traced(function, input_shape)
     # The converter freezes the variables that it finds in a tf.Module.
     holder = tf.Module()
     holder.frozen = list(variables)
@@ -55,6 +56,23 @@ def to_tflite(function, input_shape, variables=(), quantize=None, calibration=No
         # The converter's own kind of error is not part of TensorFlow's public API.
         reason = checks.first_line(error)
         raise ValueError(f"No conversion to builtin operators: {reason}") from error
+
+
+def _traced(function, input_shape):
+    spec = tf.TensorSpec(input_shape, tf.float32, name="image")
+    traced = tf.function(lambda image: function(image))
+    if None not in input_shape:
+        return traced.get_concrete_function(spec)
+    try:
+        return traced.get_concrete_function(spec)
+    except Exception as error:
+        # Keras wraps what its layers raise in many lines, and the layer is named in one of them.
+        where = re.search(r"Exception encountered when calling (.*)\.$", str(error), re.MULTILINE)
+        layer = "A layer" if where is None else where[1].removesuffix(".call()")
+        raise ValueError(
+            f"{layer} needs an input of fixed size, and the model's is {input_shape}: build the "
+            "model with a fixed one; its weights fit."
+        ) from error
 
 
 def check_quantization(quantize, io="float32"):

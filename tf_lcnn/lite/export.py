@@ -7,54 +7,89 @@ import pathlib
 import keras
 from ai_edge_litert import schema_py_generated as schema
 
-from tf_lcnn import checks, files
+from tf_lcnn import checks, files, tasks
 from tf_lcnn.costs.counting import profile
+from tf_lcnn.data.datasets import DataSet
 from tf_lcnn.graph.rebuild import in_float32
-from tf_lcnn.lite import metadata
+from tf_lcnn.graph.trace import sublayers
+from tf_lcnn.lite import metadata, open_size
 from tf_lcnn.lite.choice import AUTO, choose_lowerings, lowered
 from tf_lcnn.lite.converter import check_quantization, to_tflite
 from tf_lcnn.lite.layerwise import measure
 from tf_lcnn.lite.prices import DEFAULT
+from tf_lcnn.lite.prices import load as load_prices
 from tf_lcnn.lite.proof import ProofError, compare
 from tf_lcnn.lite.ranges import equalize
 from tf_lcnn.lite.report import Report
 from tf_lcnn.runtime.interpreter import parse
 
 
-def convert(model, choices=None, quantize=None, calibration=None, io="float32"):
+def convert(model, choices=None, quantize=None, calibration=None, io="float32", default_shape=None):
     """The bytes of a .tflite for batch 1, of builtin ops only.
 
     Args:
-        model: a built Keras model with one input of known shape, on the TensorFlow backend.
+        model: a built Keras model with one input and one output, on the TensorFlow backend.
         choices: see `choice.choose_lowerings`; None chooses by the default prices.
         quantize, calibration, io: see `converter.to_tflite`.
+        default_shape: of one input, without the batch: the size that the file has at first, where
+            the model leaves sizes open. LiteRT can resize it.
 
     Raises:
-        ValueError: another backend, several inputs, an input shape that is not fixed, or what
-            `to_tflite` refuses.
+        ValueError: another backend, several inputs or outputs, a size that is open and not given
+            here, or what `to_tflite` refuses.
     """
     _refuse(model)
-    choices = choose_lowerings(model, quantize=quantize) if choices is None else choices
-    shape = (1, *model.inputs[0].shape[1:])
+    open_shape = checks.input_shape(model)
+    default_shape = open_size.fixed(open_shape, default_shape, model.name)
+    if choices is None:
+        choices = _choices(model, default_shape, quantize=quantize)
+    if None in open_shape:
+        open_size.refuse_fixed(choice.lowering for choice in choices)
     variables = [variable.value for variable in model.variables]
     with lowered(choices):
-        return to_tflite(
-            lambda image: model(image, training=False), shape, variables, quantize, calibration, io
+        content = to_tflite(
+            lambda image: model(image, training=False),
+            (1, *open_shape),
+            variables,
+            quantize,
+            calibration,
+            io,
         )
+    return open_size.with_default(content, default_shape) if None in open_shape else content
+
+
+def _choices(model, shape, lowering=AUTO, *how, **arguments):
+    """Of `choice.choose_lowerings`; where the model leaves sizes open, those that do too."""
+    choices = choose_lowerings(model, lowering, *how, **arguments, input_shape=shape)
+    if None not in checks.input_shape(model):
+        return choices
+    open_size.refuse_fixed([lowering])
+    return [open_size.resizable(choice) for choice in choices]
 
 
 def _refuse(model):
+    """Raises ValueError unless a model can be exported."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"A Keras model is exported, not {model!r}.")
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             f"Export needs the TensorFlow backend, this is {keras.backend.backend()}: load the "
             "saved model with KERAS_BACKEND=tensorflow."
         )
-    shapes = [tuple(x.shape) for x in getattr(model, "inputs", None) or ()]
-    if len(shapes) != 1 or None in shapes[0][1:]:
+    checks.input_shape(model)
+    if len(model.outputs) != 1:
+        raise ValueError(f"{model.name} has {len(model.outputs)} outputs: a model with one works.")
+    tasks.of(model)
+    quantized = [layer.name for layer in sublayers(model) if _is_quantized(layer)]
+    if quantized:
         raise ValueError(
-            f"Export needs a built model with one input of fixed shape; the inputs of {model.name} "
-            f"are {shapes}."
+            f"{model.name} was quantized by Keras ({quantized[0]} and others), and its layers run "
+            "past what the export sees: export the model as it was before, with quantize='int8'."
         )
+
+
+def _is_quantized(layer):
+    return getattr(layer.dtype_policy, "quantization_mode", None) is not None
 
 
 def operators(content):
@@ -70,8 +105,8 @@ def operators(content):
     custom = [c.customCode.decode() for c in model.operatorCodes if c.customCode]
     if custom:
         raise ProofError(f"The file has operators that are not builtin: {', '.join(custom)}.")
-    found = [op.opcodeIndex for graph in model.subgraphs for op in graph.operators]
-    return dict(collections.Counter(names[codes[index]] for index in found))
+    used = [op.opcodeIndex for graph in model.subgraphs for op in graph.operators]
+    return dict(collections.Counter(names[codes[index]] for index in used))
 
 
 def export(
@@ -91,62 +126,100 @@ def export(
 ):
     """Writes a .tflite and proves that it computes what the model computes in float32.
 
+    Where the model leaves height or width open, the file has the size of the first examples, and
+    LiteRT can resize it: it is proved on the examples as they are and on parts and repetitions of
+    them too.
+
     Args:
         model: see `convert`.
         path: the file to write; a file that fails the proof is left beside it, under the
             name *.rejected.tflite, and `path` is not touched.
         examples: real inputs to compare on, with labels or without: an array (count, ...), a pair
             of arrays, or an iterable of batches, see `checks.batches`.
-        lowering, optimize, prices: of lookup layers, see `choice.choose_lowerings`.
+        lowering, optimize: of lookup layers, see `choice.choose_lowerings`.
+        prices: a `prices.Prices`, or the path of a file that `prices.calibrate` wrote.
         delegate: whether the file is for LiteRT with the native delegate, see
             `choice.choose_lowerings`. It runs without it too, and the proof does.
         quantize, io: see `converter.to_tflite`.
-        calibration: for int8, real inputs to measure ranges on, in any form that `examples` may
-            have. The ranges of S are equalized on them first.
-        dataset: a `data.datasets.DataSet`; its labels and normalization become the file's
-            metadata.
-        layerwise: real inputs to measure each lookup layer on, alone, for the report; None
-            measures none.
+        calibration: for int8, real inputs of one size to measure ranges on, in any form that
+            `examples` may have. The ranges of S are equalized on them first.
+        dataset: a `data.datasets.DataSet`; what the task says of it (labels, normalization)
+            becomes the file's metadata.
+        layerwise: real inputs of one size to measure each lookup layer on, alone, for the report;
+            None measures none.
 
     Returns:
         Report.
 
     Raises:
         ProofError: the outputs differ by more than `proof.TOLERANCE`, or a quantized file keeps
-            less than `proof.MINIMUM_DECIBELS` or loses more than the task allows; or an operator
-            is not builtin.
+            less than `proof.MINIMUM_DECIBELS` or loses more than the task allows; LiteRT does not
+            load the file, or an operator is not builtin.
+        FileNotFoundError: the folder of `path` does not exist.
         ValueError: see `convert` and `checks.batches`.
     """
-    path = pathlib.Path(path)
+    path = _target(path)
     _refuse(model)
     check_quantization(quantize, io)
-    shape = checks.input_shape(model)
+    if isinstance(prices, (str, os.PathLike)):
+        prices = load_prices(prices)
+    if not (dataset is None or isinstance(dataset, DataSet)):
+        raise ValueError(f"dataset is a data set of `datasets.load`, not {dataset!r}.")
+    open_shape = checks.input_shape(model)
     if quantize == "int8":
-        calibration = checks.inputs(calibration, shape, "calibration inputs")
+        calibration = checks.inputs(calibration, open_shape, "calibration inputs")
     if layerwise is not None:
-        layerwise = checks.inputs(layerwise, shape, "inputs of layerwise")
+        layerwise = checks.inputs(layerwise, open_shape, "inputs of layerwise")
     # A generator gives its batches once, and a rejected file is examined on some of them.
-    examples = list(checks.batches(examples, shape))
+    examples = list(checks.batches(examples, open_shape))
+    shape = examples[0][0].shape[1:]
     model = in_float32(model)
-    choices = choose_lowerings(model, lowering, optimize, prices, quantize, delegate)
+    choices = _choices(model, shape, lowering, optimize, prices, quantize, delegate)
     if quantize == "int8":
         choices = equalize(model, choices, calibration)
-    content = convert(model, choices, quantize, calibration, io)
+    content = convert(model, choices, quantize, calibration, io, shape)
     counts = operators(content)
     if dataset is not None:
-        content = metadata.append(content, metadata.describe(model, dataset, profile(model)))
-    candidate = path.with_suffix(".rejected.tflite")
-    files.write(candidate, content)
-    proof = compare(model, candidate, examples)
-    if not proof.holds(quantize):
-        message = f"{candidate} does not compute what {model.name} computes: {proof}"
-        if quantize is not None and choices:
-            inputs = examples[0][0][:8] if calibration is None else calibration
-            figures = measure(model, choices, inputs, quantize)
-            pairs = zip(figures, choices, strict=True)
-            decibels, worst = min((figure.decibels, x.layer.name) for figure, x in pairs)
-            message += f"; the layer that loses most is {worst}, {decibels:.1f} dB"
-        raise ProofError(f"{message}.")
-    os.replace(candidate, path)
-    figures = () if layerwise is None else measure(model, choices, layerwise, quantize)
-    return Report(path, tuple(choices), counts, len(content), proof, io, tuple(figures))
+        content = metadata.append(content, metadata.describe(model, dataset, profile(model, shape)))
+    others = open_size.other_sizes(model, examples)
+    with files.replacing(path) as candidate:
+        candidate.write_bytes(content)
+        rejected = path.with_suffix(".rejected.tflite")
+        try:
+            proof = compare(model, candidate, [*examples, *others])
+        except ProofError as error:
+            os.replace(candidate, rejected)
+            raise ProofError(f"{rejected}: {error}") from None
+        if not proof.holds(quantize):
+            os.replace(candidate, rejected)
+            message = f"{rejected} does not compute what {model.name} computes: {proof}"
+            if quantize is not None and choices:
+                inputs = examples[0][0][:8] if calibration is None else calibration
+                message += _worst(model, choices, inputs, quantize)
+            raise ProofError(f"{message}.")
+    measured = () if layerwise is None else measure(model, choices, layerwise, quantize)
+    resizable = open_shape if None in open_shape else None
+    return Report(
+        path, tuple(choices), counts, len(content), proof, io, tuple(measured), shape, resizable
+    )
+
+
+def _target(path):
+    """The path of a file to write, checked before the work of making it."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"The path of a .tflite is a string or Path, not {path!r}.")
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it, like {path / 'model.tflite'}.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist.")
+    return path
+
+
+def _worst(model, choices, inputs, quantize):
+    """Which layer loses most when it is quantized, as a part of a sentence."""
+    measured = measure(model, choices, inputs, quantize)
+    decibels, worst = min(
+        (layer.decibels, choice.layer.name) for layer, choice in zip(measured, choices, strict=True)
+    )
+    return f"; the layer that loses most is {worst}, {decibels:.1f} dB"

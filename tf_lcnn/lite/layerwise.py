@@ -11,7 +11,8 @@ from tf_lcnn.lite import lowerings
 from tf_lcnn.lite.choice import lowered
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.proof import signal_to_noise
-from tf_lcnn.runtime.interpreter import Interpreter, median_seconds
+from tf_lcnn.runtime.interpreter import Interpreter
+from tf_lcnn.runtime.timing import median_seconds
 
 
 @dataclasses.dataclass(frozen=True)

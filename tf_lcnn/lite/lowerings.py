@@ -130,7 +130,9 @@ def apply(layer, x, lowering):
     # LiteRT unpacks sparse int8 weights for convolutions only, so a dense layer leaves as one.
     rows = tf.reshape(x, (1, 1, -1, x.shape[-1]))
     y = layer.activation(_convolve(layer, rows, lowering) + layer.bias)
-    return tf.reshape(y, (*x.shape[:-1], layer.bias.size))
+    if None not in x.shape:
+        return tf.reshape(y, (*x.shape[:-1], layer.bias.size))
+    return tf.reshape(y, tf.concat([tf.shape(x)[:-1], [layer.bias.size]], axis=0))
 
 
 def _convolve(layer, x, lowering):

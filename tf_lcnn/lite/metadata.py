@@ -1,8 +1,8 @@
 """What a phone app needs to know of a .tflite, in the file itself.
 
 The metadata is a ZIP archive appended to the model, as LiteRT's associated files are: the runtime
-ignores it, and any ZIP reader finds it. `labels.txt` has a class name per line, in the order of
-the outputs; `tf_lcnn.json` the rest.
+ignores it, and any ZIP reader finds it. `labels.txt` of a classifier has a class name per line, in
+the order of the outputs; `tf_lcnn.json` the rest.
 """
 
 import io
@@ -10,7 +10,7 @@ import json
 import zipfile
 
 import tf_lcnn
-from tf_lcnn.tasks.classification import Classification
+from tf_lcnn import tasks
 
 FORMAT = 1
 LABELS = "labels.txt"
@@ -20,18 +20,21 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def describe(model, dataset, costs):
-    """The metadata of a classifier for a data set, as plain Python types.
+    """The metadata of a model for a data set, as plain Python types.
 
     Args:
         model: the Keras model.
-        dataset: a `data.datasets.DataSet`: its labels, input and normalization.
+        dataset: a `data.datasets.DataSet`, of which the model's task tells labels, input and
+            normalization, or what else an app needs.
         costs: the model's `ModelProfile`.
     """
+    task = tasks.of(model)
+    about = task.describe(dataset) if hasattr(task, "describe") else {}
     return {
         "format": FORMAT,
         "version": tf_lcnn.__version__,
         "name": model.name,
-        **Classification().describe(dataset),
+        **about,
         "profile": costs.as_dict(),
     }
 
@@ -45,10 +48,10 @@ def append(content, description):
     """
     file = io.BytesIO(content)
     rest = {key: value for key, value in description.items() if key != "labels"}
-    members = {
-        LABELS: "".join(f"{label}\n" for label in description["labels"]),
-        DESCRIPTION: json.dumps(rest, indent=1),
-    }
+    members = {DESCRIPTION: json.dumps(rest, indent=1)}
+    if "labels" in description:
+        lines = "".join(f"{label}\n" for label in description["labels"])
+        members = {LABELS: lines, **members}
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
         for name, text in members.items():
             archive.writestr(zipfile.ZipInfo(name, _DATE), text, zipfile.ZIP_DEFLATED)
@@ -64,7 +67,8 @@ def read(path):
     try:
         with zipfile.ZipFile(path) as archive:
             description = json.loads(archive.read(DESCRIPTION))
-            labels = archive.read(LABELS).decode("utf-8").splitlines()
+            if LABELS in archive.namelist():
+                description["labels"] = archive.read(LABELS).decode("utf-8").splitlines()
     except (zipfile.BadZipFile, KeyError, json.JSONDecodeError):
         raise ValueError(f"{path} has no metadata of tf-lcnn.") from None
-    return {**description, "labels": labels}
+    return description

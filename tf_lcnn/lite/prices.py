@@ -15,7 +15,8 @@ from tf_lcnn.costs.counting import sparse_bytes
 from tf_lcnn.lite import delegate_price, lowerings
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.runtime import native
-from tf_lcnn.runtime.interpreter import Interpreter, median_seconds
+from tf_lcnn.runtime.interpreter import Interpreter
+from tf_lcnn.runtime.timing import median_seconds
 
 OPTIMIZE = ("speed", "size")
 

@@ -23,6 +23,8 @@ class ProofError(Exception):
 class Proof:
     """A .tflite file beside its Keras model, on the same examples.
 
+    Of examples in several sizes, the figures are those of the size where they are worst.
+
     Attributes:
         examples: how many.
         largest_difference: absolute, of the outputs (logits, or images).
@@ -31,6 +33,7 @@ class Proof:
         task: what the outputs are for, one of `tasks`.
         keras_score, tflite_score: the task's figure against the labels, like the accuracy from 0
             to 1; None without labels.
+        shapes: of one input, without the batch; all that were compared.
     """
 
     examples: int
@@ -40,6 +43,7 @@ class Proof:
     task: object
     keras_score: float | None = None
     tflite_score: float | None = None
+    shapes: tuple = ()
 
     def holds(self, quantize=None):
         """Whether the file is good enough for its quantization. NaN is not."""
@@ -52,14 +56,18 @@ class Proof:
 
     def as_dict(self):
         """Everything in plain Python types."""
-        shown = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**shown, "task": type(self.task).__name__.lower()}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields["shapes"] = [list(shape) for shape in self.shapes]
+        return {**fields, "task": type(self.task).__name__.lower()}
 
     def __str__(self):
-        text = (
-            f"{self.examples} examples: largest difference of the outputs "
-            f"{self.largest_difference:.2e} ({self.relative_difference:.1e} relative, "
-            f"{self.decibels:.1f} dB)"
+        text = f"{self.examples} examples"
+        if len(self.shapes) > 1:
+            sizes = ", ".join("x".join(map(str, shape)) for shape in self.shapes)
+            text += f" of {len(self.shapes)} sizes ({sizes})"
+        text += (
+            f": largest difference of the outputs {self.largest_difference:.2e} "
+            f"({self.relative_difference:.1e} relative, {self.decibels:.1f} dB)"
         )
         if self.keras_score is None:
             return f"{text}, no labels"
@@ -73,37 +81,60 @@ def compare(model, path, examples):
     Args:
         model: a Keras model.
         path: a .tflite file.
-        examples: inputs with or without labels, in any form that `checks.batches` takes.
+        examples: inputs with or without labels, in any form that `checks.batches` takes; in
+            several sizes where the model takes any. The scores are of those with labels.
 
     Returns:
         Proof.
 
     Raises:
+        ProofError: LiteRT cannot load the file, or run it on these inputs, or its outputs have
+            another shape than the model's.
+        FileNotFoundError: there is no file.
         ValueError: see `checks.batches`; or labels that do not fit the outputs.
     """
-    interpreter, task = Interpreter(path), tasks.of(model)
-    expected, outputs, labels = [], [], []
-    for inputs, batch_labels in checks.batches(examples, checks.input_shape(model)):
-        expected.append(keras.ops.convert_to_numpy(model(inputs, training=False)))
-        outputs.append(interpreter.predict(inputs))
-        labels.append(batch_labels)
-    scores = ()
-    if not any(batch is None for batch in labels):
-        scores = tuple(
-            float(np.average([task.score(*pair) for pair in pairs], weights=list(map(len, labels))))
-            for pairs in (zip(expected, labels, strict=True), zip(outputs, labels, strict=True))
-        )
-    expected, outputs = np.concatenate(expected), np.concatenate(outputs)
-    difference = float(np.abs(expected - outputs).max())
-    largest = float(np.abs(expected).max())
+    task, by_shape, scores, counts = tasks.of(model), {}, [], []
+    try:
+        interpreter = Interpreter(path)
+    except ValueError as error:
+        raise ProofError(str(error)) from None
+    for inputs, labels in checks.batches(examples, checks.input_shape(model)):
+        expected = keras.ops.convert_to_numpy(model(inputs, training=False))
+        outputs = _outputs(interpreter, inputs, expected.shape)
+        by_shape.setdefault(inputs.shape[1:], []).append((expected, outputs))
+        if labels is not None:
+            scores.append([task.score(values, labels) for values in (expected, outputs)])
+            counts.append(len(inputs))
+    differences = []
+    for pairs in by_shape.values():
+        expected, outputs = map(np.concatenate, zip(*pairs, strict=True))
+        difference, largest = np.abs(expected - outputs).max(), np.abs(expected).max()
+        relative = difference / largest if largest else np.inf if difference else 0.0
+        differences.append((difference, relative, -signal_to_noise(expected, outputs)))
+    # NaN stays NaN.
+    difference, relative, noise = map(float, np.max(differences, axis=0))
     return Proof(
-        len(expected),
+        sum(len(expected) for pairs in by_shape.values() for expected, _ in pairs),
         difference,
-        difference / largest if largest else float("inf") if difference else 0.0,
-        signal_to_noise(expected, outputs),
+        relative,
+        -noise,
         task,
-        *scores,
+        *(map(float, np.average(scores, axis=0, weights=counts)) if scores else ()),
+        shapes=tuple(by_shape),
     )
+
+
+def _outputs(interpreter, inputs, shape):
+    try:
+        outputs = interpreter.predict(inputs)
+    except ValueError as error:
+        raise ProofError(str(error)) from None
+    if outputs.shape != shape:
+        raise ProofError(
+            f"On inputs of shape {inputs.shape} the file's outputs have the shape {outputs.shape}, "
+            f"the model's {shape}."
+        )
+    return outputs
 
 
 def signal_to_noise(expected, outputs):

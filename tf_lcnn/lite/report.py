@@ -15,21 +15,25 @@ class Report:
 
     Attributes:
         path: the file.
-        plans: a LoweringChoice per lookup layer.
+        choices: a LoweringChoice per lookup layer.
         operators: LiteRT operator -> how many the file has.
         bytes: size of the file.
         proof: the Proof.
         io: type of input and output, "float32" or "int8".
-        figures: a `layerwise.LayerFigures` per plan, where they were asked for, else empty.
+        measured: a `layerwise.LayerFigures` per choice, where they were asked for, else empty.
+        input_shape: of one input, without the batch; of a file that can be resized, at first.
+        resizable: the same with None where LiteRT can resize it; None for a file of one size.
     """
 
     path: pathlib.Path
-    plans: tuple
+    choices: tuple
     operators: dict
     bytes: int
     proof: Proof
     io: str
-    figures: tuple
+    measured: tuple
+    input_shape: tuple
+    resizable: tuple | None = None
 
     def as_dict(self):
         """Everything in plain Python types, as in the JSON file."""
@@ -38,66 +42,57 @@ class Report:
             "bytes": self.bytes,
             "operators": self.operators,
             "io": self.io,
+            "input_shape": list(self.input_shape),
+            "resizable": None if self.resizable is None else list(self.resizable),
             "proof": self.proof.as_dict(),
             "layers": [
                 {
-                    "name": each.layer.name,
-                    "lowering": each.lowering,
-                    "k": each.layer.k,
-                    "rows_dropped": each.layer.rows_dropped,
-                    "max_s": each.layer.lookups,
-                    "batch_normalization": each.folded.name if each.folded else None,
-                    "predicted_ms": {way: 1e3 * t for way, t in each.seconds.items()},
-                    "delegate": each.delegate.kernel if each.delegate else None,
-                    "bytes": each.bytes,
+                    "name": choice.layer.name,
+                    "lowering": choice.lowering,
+                    "k": choice.layer.k,
+                    "rows_dropped": choice.layer.rows_dropped,
+                    "max_s": choice.layer.lookups,
+                    "batch_normalization": choice.folded.name if choice.folded else None,
+                    "predicted_ms": {name: 1e3 * t for name, t in choice.seconds.items()},
+                    "delegate": choice.delegate.kernel if choice.delegate else None,
+                    "bytes": choice.bytes,
                     **measured,
                 }
-                for each, measured in zip(self.plans, self._measured(), strict=True)
+                for choice, measured in self._layers()
             ],
         }
 
-    def _measured(self):
-        if not self.figures:
-            return [{}] * len(self.plans)
-        return [
-            {"measured_ms": 1e3 * found.seconds, "decibels": found.decibels}
-            for found in self.figures
+    def _layers(self):
+        """(choice, what was measured of it as JSON has it) of each lookup layer."""
+        measured = [
+            {"measured_ms": 1e3 * layer.seconds, "decibels": layer.decibels}
+            for layer in self.measured
         ]
+        return zip(self.choices, measured or [{}] * len(self.choices), strict=True)
 
     def write_json(self, path):
         """Writes the report as JSON."""
         files.write(path, json.dumps(self.as_dict(), indent=2) + "\n")
 
     def __str__(self):
-        lines = []
-        for each, measured in zip(self.plans, self._measured(), strict=True):
-            ways = ", ".join(
-                f"{way} {1e3 * each.seconds[way]:.3f} ms {each.bytes[way]:,} bytes"
-                for way in lowerings.LOWERINGS
-            )
-            line = (
-                f"{each.layer.name}: {each.lowering}, k {each.layer.k}, s <= {each.layer.lookups}; "
-                f"predicted: {ways}"
-            )
-            if each.delegate:
-                found = each.delegate
-                line += f"; native delegate: {found.kernel}, {1e3 * found.seconds:.3f} ms"
-            if measured:
-                line += "; measured alone {measured_ms:.3f} ms, {decibels:.1f} dB".format(
-                    **measured
-                )
-            lines.append(line)
-        if not self.plans:
-            lines.append("No lookup layers: the model leaves as it is.")
+        lines = [_line(*layer) for layer in self._layers()]
+        if not self.choices:
+            lines.append("No lookup layers: the model is converted as it is.")
         operators = ", ".join(f"{name} {count}" for name, count in sorted(self.operators.items()))
         lines += [f"Operators, all builtin: {operators}", f"{self.path}: {self.bytes:,} bytes"]
-        smallest = sum(min(each.bytes.values()) for each in self.plans)
-        taken = sum(each.bytes[each.lowering] for each in self.plans)
-        sparse = sum(each.bytes["sparse"] for each in self.plans)
+        smallest = sum(min(choice.bytes.values()) for choice in self.choices)
+        taken = sum(choice.bytes[choice.lowering] for choice in self.choices)
+        sparse = sum(choice.bytes["sparse"] for choice in self.choices)
         if taken > 1.1 * smallest:
             lines.append(
-                f"The lookup layers take {taken:,} bytes for speed; the smallest way for each "
+                f"The lookup layers take {taken:,} bytes for speed; the smallest lowering of each "
                 f"would take {smallest:,}, all of them sparse {sparse:,}."
+            )
+        if self.resizable is not None:
+            sizes = ["any" if size is None else str(size) for size in self.resizable]
+            lines.append(
+                f"The input is {' x '.join(map(str, self.input_shape))}, and LiteRT can resize it "
+                f"to {' x '.join(sizes)}."
             )
         if self.io == "int8":
             lines.append(
@@ -105,3 +100,21 @@ class Report:
                 "float32 input and output only."
             )
         return "\n".join([*lines, str(self.proof)])
+
+
+def _line(choice, measured):
+    """A lookup layer in one line."""
+    predicted = ", ".join(
+        f"{name} {1e3 * choice.seconds[name]:.3f} ms {choice.bytes[name]:,} bytes"
+        for name in lowerings.LOWERINGS
+    )
+    line = (
+        f"{choice.layer.name}: {choice.lowering}, k {choice.layer.k}, "
+        f"s <= {choice.layer.lookups}; predicted: {predicted}"
+    )
+    if choice.delegate:
+        kernel, ms = choice.delegate.kernel, 1e3 * choice.delegate.seconds
+        line += f"; native delegate: {kernel}, {ms:.3f} ms"
+    if measured:
+        line += "; measured alone {measured_ms:.3f} ms, {decibels:.1f} dB".format(**measured)
+    return line

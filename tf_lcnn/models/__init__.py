@@ -5,6 +5,7 @@ import math
 
 import keras
 
+from tf_lcnn import checks
 from tf_lcnn.layers.convolution import LookupConv2D
 from tf_lcnn.layers.dense import LookupDense
 from tf_lcnn.layers.sparsity import LookupL1
@@ -59,11 +60,28 @@ def _dictionary_sizes(name, presets, given):
         if given not in presets:
             raise ValueError(f"Unknown preset {given!r} for {name}: {', '.join(presets)}.")
         return presets[given]
-    sizes = tuple(given)
     expected = len(presets["fast"])
+    sizes = tuple(given) if hasattr(given, "__iter__") else (given,)
     if len(sizes) != expected:
-        raise ValueError(f"{name} takes {expected} dictionary sizes, not {len(sizes)}: {sizes}.")
-    return sizes
+        raise ValueError(
+            f"{name} takes {expected} dictionary sizes, or {', '.join(presets)}, not "
+            f"{len(sizes)}: {given!r}."
+        )
+    return tuple(
+        checks.whole_number(k, "A dictionary size (0 keeps a stage plain)", 0) for k in sizes
+    )
+
+
+def _input_shape(name, given, own):
+    if given is None:
+        return own
+    shape = tuple(given) if isinstance(given, (list, tuple)) else ()
+    if len(shape) != len(own):
+        raise ValueError(f"{name} takes an input_shape like {own}, not {given!r}.")
+    return tuple(
+        None if size is None else checks.whole_number(size, "A size of input_shape")
+        for size in shape
+    )
 
 
 def build(
@@ -79,7 +97,8 @@ def build(
 
     Args:
         name: one of `names()`; NAME_lcnn is the LCNN of its dense twin NAME.
-        input_shape: (height, width, channels); None takes the network's own.
+        input_shape: (height, width, channels); None takes the network's own. ResNets take None
+            for height and width: any size.
         classes: None takes 1000 for the ImageNet families, 10 for CIFAR.
         dictionary_sizes: "fast", "accurate", "register", or a size per stage: conv1, conv2-5,
             fc6-7 for AlexNet; conv1 and the four stages for the ImageNet ResNets; the three
@@ -94,22 +113,40 @@ def build(
 
     Raises:
         ValueError: unknown name or preset, wrong number of dictionary sizes, a negative
-            size, l1 or threshold_scale, or an input too small for the network.
+            size, l1 or threshold_scale, an input too small for the network, or arguments of
+            other types.
     """
     net, own_shape, own_classes, presets, own_scale = _family(name)
-    dense_net = name == twin(name)
     sizes = _dictionary_sizes(name, presets, dictionary_sizes)
-    if dense_net:
+    if name == twin(name):
         sizes = (0,) * len(sizes)
-    if any(k < 0 for k in sizes):
-        raise ValueError(f"Dictionary sizes are >= 0 (0 keeps a stage plain), not {sizes}.")
+    shape = _input_shape(name, input_shape, own_shape)
+    classes = own_classes if classes is None else checks.whole_number(classes, "classes")
+    scale = own_scale if threshold_scale is None else threshold_scale
     lookup = {
-        "threshold_scale": own_scale if threshold_scale is None else threshold_scale,
+        "threshold_scale": checks.number(scale, "threshold_scale", 0),
         "threshold_gradient": threshold_gradient,
-        "kernel_regularizer": LookupL1(l1),
     }
-    if l1 == 0:
-        del lookup["kernel_regularizer"]
+    if checks.number(l1, "l1", 0):
+        lookup["kernel_regularizer"] = LookupL1(l1)
+    try:
+        inputs, outputs = net(*_layer_makers(lookup), shape, classes, sizes)
+    except ValueError as error:
+        # Keras tells in many lines that a map became too small; ours are of one line.
+        if "\n" not in str(error):
+            raise
+        raise ValueError(
+            f"{name} does not fit an input of {shape}; it was designed for {own_shape}."
+        ) from error
+    return keras.Model(inputs, outputs, name=name)
+
+
+def _layer_makers(lookup):
+    """Functions that add a convolution and a dense layer, with lookups where they save any.
+
+    Args:
+        lookup: arguments of lookup layers beside the size of their dictionary.
+    """
 
     def conv(x, filters, kernel_size, dictionary_size=None, **arguments):
         arguments = {"use_bias": False, "kernel_initializer": "he_normal", **arguments}
@@ -124,14 +161,4 @@ def build(
             return keras.layers.Dense(units, **arguments)(x)
         return LookupDense(units, dictionary_size, **arguments, **lookup)(x)
 
-    shape = tuple(input_shape or own_shape)
-    try:
-        inputs, outputs = net(conv, dense, shape, classes or own_classes, sizes)
-    except ValueError as error:
-        # Keras tells in many lines that a map became too small; ours are of one line.
-        if "\n" not in str(error):
-            raise
-        raise ValueError(
-            f"{name} does not fit an input of {shape}; it was designed for {own_shape}."
-        ) from error
-    return keras.Model(inputs, outputs, name=name)
+    return conv, dense

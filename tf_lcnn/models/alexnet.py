@@ -39,7 +39,10 @@ def alexnet(filters, conv, dense, input_shape, classes, dictionary_sizes):
         if i in (2, 5):
             x = layers.MaxPooling2D(3, 2, name=f"{name}_pool")(x)
     x = layers.Dropout(0.5, name="fc6_dropout")(x)
-    x = conv(x, 4096, x.shape[1:3], name="fc6", dictionary_size=full)
+    area = x.shape[1:3]
+    if None in area:
+        raise ValueError("AlexNet's fc6 covers the whole map: input_shape needs its sizes.")
+    x = conv(x, 4096, area, name="fc6", dictionary_size=full)
     x = layers.Flatten(name="flatten")(_bn_relu(x, "fc6"))
     x = layers.Dropout(0.5, name="fc7_dropout")(x)
     x = dense(x, 4096, name="fc7", use_bias=False, dictionary_size=full)

@@ -53,12 +53,12 @@ def _block(conv, x, width, strides, bottleneck, name, dictionary_size):
     if strides != 1 or x.shape[-1] != filters:
         shortcut = _conv_bn(conv, x, filters, 1, f"{name}_shortcut", strides)
     # (filters, kernel, stride) of each convolution; the last has its ReLU after the sum.
-    plan = [(width, 3, strides), (width, 3, 1)]
+    convolutions = [(width, 3, strides), (width, 3, 1)]
     if bottleneck:
-        plan = [(width, 1, 1), (width, 3, strides), (filters, 1, 1)]
-    for i, (n, size, stride) in enumerate(plan, start=1):
+        convolutions = [(width, 1, 1), (width, 3, strides), (filters, 1, 1)]
+    for i, (n, size, stride) in enumerate(convolutions, start=1):
         x = _conv_bn(conv, x, n, size, f"{name}_conv{i}", stride, dictionary_size)
-        if i < len(plan):
+        if i < len(convolutions):
             x = layers.ReLU(name=f"{name}_relu{i}")(x)
     return layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([x, shortcut]))
 

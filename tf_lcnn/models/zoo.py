@@ -2,15 +2,21 @@
 
 import hashlib
 import pathlib
+import re
 
 import keras
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "zoo"
+SUMS = "SHA256SUMS"
 
 
 def names():
-    """The names that `load` knows, sorted."""
-    return sorted(path.stem for path in FOLDER.glob("*.keras"))
+    """The names that `load` knows, sorted.
+
+    Raises:
+        ValueError: see `path`.
+    """
+    return sorted(name.removesuffix(".keras") for name in _checksums() if (FOLDER / name).is_file())
 
 
 def path(name):
@@ -18,17 +24,36 @@ def path(name):
 
     Raises:
         FileNotFoundError: there are none of this name; the message lists those that there are.
-        ValueError: the file is not the one that was trained.
+        ValueError: the file is not the one that was trained, or is another one than the
+            project's; or the list of checksums is damaged.
     """
+    file = FOLDER / f"{name}.keras"
     if name not in names():
+        if file.is_file():
+            raise ValueError(
+                f"{file} has no checksum in {SUMS}: it is a file of your own, which "
+                "models.saving.load_model reads."
+            )
         there = ", ".join(names()) or "nothing: it comes with a checkout of the project"
         raise FileNotFoundError(f"No weights {name!r} in {FOLDER}, which has {there}.")
-    file = FOLDER / f"{name}.keras"
-    lines = (FOLDER / "SHA256SUMS").read_text(encoding="utf-8").split("\n")
-    expected = dict(reversed(line.split(maxsplit=1)) for line in lines if line)
-    if hashlib.sha256(file.read_bytes()).hexdigest() != expected.get(file.name):
-        raise ValueError(f"{file} is damaged: it has not the checksum in {FOLDER / 'SHA256SUMS'}.")
+    if hashlib.sha256(file.read_bytes()).hexdigest() != _checksums()[file.name]:
+        raise ValueError(f"{file} is damaged: it does not have the checksum in {FOLDER / SUMS}.")
     return file
+
+
+def _checksums():
+    """File name -> checksum of the .keras files, as `sha256sum` writes them."""
+    sums = FOLDER / SUMS
+    if not sums.is_file():
+        return {}
+    checksums = {}
+    for number, line in enumerate(sums.read_text(encoding="utf-8").splitlines(), start=1):
+        match = re.fullmatch(r"([0-9a-f]{64}) [ *](\S.*)", line.rstrip())
+        if line.strip() and match is None:
+            raise ValueError(f"{sums}, line {number}: {line!r} is no checksum and file name.")
+        if match is not None and match[2].endswith(".keras"):
+            checksums[match[2]] = match[1]
+    return checksums
 
 
 def load(name):

@@ -1,7 +1,7 @@
-"""Runs and times a .tflite file."""
+"""Runs a .tflite file."""
 
+import os
 import struct
-import time
 import weakref
 
 import numpy as np
@@ -10,6 +10,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tf_lcnn import checks
 from tf_lcnn.runtime import native
+
+# What LiteRT and the delegate take.
+MOST_THREADS = 64
 
 
 def parse(content, name="the model"):
@@ -31,7 +34,7 @@ def parse(content, name="the model"):
 class Interpreter:
     """A .tflite file with one input and one output, ready to run.
 
-    Float images and outputs go in and out of an int8 file too: it is quantized and back here.
+    Float inputs and outputs go in and out of an int8 file too: they are quantized and back here.
 
     Args:
         path: the file.
@@ -39,30 +42,27 @@ class Interpreter:
         content: the bytes of a file, in place of a path.
         delegate: True lets the native delegate run the lookup layers that it makes faster; a dict
             does so with these options of `native.load_delegate`; `threads` are the same unless
-            it says otherwise.
+            it says otherwise. False and None run without.
 
     Raises:
         FileNotFoundError: there is no file.
         ValueError: it is damaged, LiteRT cannot load it, it has several inputs or outputs, or the
-            delegate is not there or refuses its options.
+            delegate is not there or refuses its options; or arguments of other types.
     """
 
     def __init__(self, path=None, threads=1, content=None, delegate=False):
+        threads = checks.whole_number(threads, "threads", 1, MOST_THREADS)
+        options = _delegate_options(delegate, threads)
         name = str(path) if content is None else "the model"
         if content is None:
-            # LiteRT maps the file; read here, a missing one has a plain error.
-            with open(path, "rb") as file:
-                content = file.read()
+            content = _read(path)
         parse(content, name)
         # LiteRT cannot free a delegate once Python has taken its modules down.
         weakref.finalize(self, vars(self).clear)
-        delegates = []
-        if delegate is not False:
-            options = {} if delegate is True else delegate
-            delegates = [native.load_delegate(**{"threads": threads, **options})]
+        delegates = [] if options is None else [native.load_delegate(**options)]
         try:
             self._interpreter = litert.Interpreter(
-                model_content=content, num_threads=threads, experimental_delegates=delegates
+                model_content=bytes(content), num_threads=threads, experimental_delegates=delegates
             )
             # Of this interpreter's delegate, as it was attached just now.
             self._claims = native.report() if delegates else ""
@@ -77,6 +77,7 @@ class Interpreter:
                 f"{name} has {len(inputs)} inputs and {len(outputs)} outputs: one of each works."
             )
         self._input, self._output = inputs[0], outputs[0]
+        self._shape = self.input_shape
 
     @property
     def claims(self):
@@ -85,22 +86,82 @@ class Interpreter:
 
     @property
     def input_shape(self):
-        """Shape of the input, with the batch of 1."""
+        """Shape of the input, with the batch of 1; sizes that are open are the file's default."""
         return tuple(int(size) for size in self._input["shape"])
+
+    @property
+    def open_shape(self):
+        """Shape of one input, without the batch; None where any size is right."""
+        return tuple(None if size < 0 else int(size) for size in self._input["shape_signature"][1:])
 
     def run(self):
         """Runs the model once, on what its input holds."""
         self._interpreter.invoke()
 
-    def predict(self, images):
-        """Float outputs (batch, ...) for float images (batch, ...), run one by one."""
+    def set_random_input(self):
+        """Puts normally distributed numbers into the input.
+
+        LiteRT does not clear memory, and arithmetic on denormal numbers, which may stand there,
+        is many times slower.
+        """
+        self._set(np.random.default_rng(0).normal(size=self._shape[1:]).astype(np.float32))
+
+    def predict(self, inputs):
+        """Float outputs (count, ...), of inputs that are run one by one.
+
+        Args:
+            inputs: (count, ...), in any form that `checks.inputs` takes. Where the file leaves a
+                size open, any will do: LiteRT is given memory for it.
+
+        Raises:
+            ValueError: see `checks.batches`; or a size at which the file does not run.
+        """
+        inputs = checks.inputs(inputs, self.open_shape, "inputs")
+        self._resize((1, *inputs.shape[1:]))
         outputs = []
-        for image in np.asarray(images):
-            self._interpreter.set_tensor(self._input["index"], _quantized(image, self._input)[None])
+        for one in inputs:
+            self._set(one)
             self.run()
-            found = self._interpreter.get_tensor(self._output["index"])[0]
-            outputs.append(_real(found, self._output))
+            values = self._interpreter.get_tensor(self._output["index"])[0]
+            outputs.append(_real(values, self._output))
         return np.stack(outputs)
+
+    def _set(self, values):
+        self._interpreter.set_tensor(self._input["index"], _quantized(values, self._input)[None])
+
+    def _resize(self, shape):
+        if shape == self._shape:
+            return
+        try:
+            self._interpreter.resize_tensor_input(self._input["index"], shape, strict=True)
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            # Back to a size that works, for the next call.
+            self._interpreter.resize_tensor_input(self._input["index"], self._shape)
+            self._interpreter.allocate_tensors()
+            raise ValueError(
+                f"The file does not run on an input of shape {shape}: {checks.first_line(error)}"
+            ) from None
+        self._shape = shape
+
+
+def _read(path):
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"The path of a .tflite is a string or Path, not {path!r}.")
+    # LiteRT maps the file; read here, a missing one has a plain error.
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _delegate_options(delegate, threads):
+    """Options of `native.load_delegate`, or None for no delegate."""
+    if delegate is None or delegate is False:
+        return None
+    if delegate is True:
+        delegate = {}
+    if not isinstance(delegate, dict):
+        raise ValueError(f"delegate must be True, False or a dict of options, not {delegate!r}.")
+    return {"threads": threads, **delegate}
 
 
 def _quantized(values, tensor):
@@ -117,19 +178,3 @@ def _real(values, tensor):
     if not scale:
         return values
     return np.float32(scale) * (values.astype(np.float32) - zero_point)
-
-
-def median_seconds(interpreters, runs=15, batch=1):
-    """Median seconds of a run of each Interpreter; they take turns, after two turns to warm up.
-
-    A turn is `batch` runs, timed together.
-    """
-    seconds = np.zeros((runs, len(interpreters)))
-    for i in range(-2, runs):
-        for j, interpreter in enumerate(interpreters):
-            start = time.perf_counter()
-            for _ in range(batch):
-                interpreter.run()
-            # The turns to warm up are overwritten.
-            seconds[max(i, 0), j] = (time.perf_counter() - start) / batch
-    return np.median(seconds, axis=0)

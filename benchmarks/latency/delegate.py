@@ -1,7 +1,7 @@
 """Time of lookup layers with the native delegate, beside XNNPACK's on the same machine.
 
-    python benchmarks/delegate.py
-    python benchmarks/delegate.py --only=layers --only=pruned --threads=2
+    python -m benchmarks.latency.delegate
+    python -m benchmarks.latency.delegate --only=layers --only=pruned --threads=2
 
 Random weights, random input, medians; all files of a part take turns. "Of the bound" is the share
 of the time that the multiplications of both stages take at the machine's peak: the best rate of
@@ -11,27 +11,21 @@ process of its own, and their peak memory is that of loading and running the fil
 
 import dataclasses
 import functools
-import os
 import pathlib
-import sys
 import tempfile
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "export"))
-
-import benchmark
 import keras
-import lowering
 import numpy as np
-import rows
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags
 
-from tf_lcnn import LookupConv2D, models, profile
+from benchmarks.common import networks, rows, timing
+from tf_lcnn import LookupConv2D, models, profile, programs
 from tf_lcnn.lite.choice import choose_lowerings
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.export import convert
-from tf_lcnn.runtime.interpreter import Interpreter, median_seconds
+from tf_lcnn.runtime.interpreter import Interpreter
+from tf_lcnn.runtime.timing import median_seconds
 from tf_lcnn.training.callbacks import project
 
 FLAGS = flags.FLAGS
@@ -41,10 +35,8 @@ flags.DEFINE_multi_enum("only", None, PARTS, "The parts to run; default: all.")
 flags.DEFINE_string("kernels", None, "The delegate's kernels, e.g. avx2; default: the fastest.")
 flags.DEFINE_string("folder", None, "Keeps the networks' files for other runs; default: none.")
 
-# Runs in a turn: a single one of a layer is too short to be timed, and a network finds its weights
-# in the caches as it does from image to image.
-BATCH = 8
-NETWORK_BATCH = 4
+# Runs in a turn: a single one of a layer is too short to be timed.
+LAYER_BATCH = 8
 THREADS_BATCH = 20
 FORMATS = {"float32": None, "int8": "int8"}
 
@@ -83,8 +75,9 @@ NETWORKS = (
 )
 
 
-def judge(goal, wanted, found):
-    print(f"  goal: {goal} >= {wanted}x: {found:.2f}x, {'met' if found >= wanted else 'missed'}")
+def judge(goal, wanted, factor):
+    verdict = "met" if factor >= wanted else "missed"
+    print(f"  goal: {goal} >= {wanted}x: {factor:.2f}x, {verdict}")
 
 
 def geometric_mean(ratios):
@@ -114,12 +107,12 @@ def layer_model(layer, channels, size):
     return keras.Sequential([keras.Input((size, size, channels)), layer])
 
 
-def layer_file(model, name, way="sparse"):
+def layer_file(model, name):
     """The bytes of a .tflite of one layer; int8 goes in and out as int8."""
     quantize = FORMATS[name]
     examples = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype(np.float32)
-    plans = choose_lowerings(model, way, quantize=quantize)
-    return convert(model, plans, quantize, examples, "int8" if quantize else "float32")
+    choices = choose_lowerings(model, "sparse", quantize=quantize)
+    return convert(model, choices, quantize, examples, "int8" if quantize else "float32")
 
 
 def dense_layer(channels, size):
@@ -146,18 +139,20 @@ def interpreter(content, delegate=False):
 
 def time_layers(peak):
     """Dense, `sparse` with stock operators, and the delegate, for each shape and format."""
-    found, counts = [], []
+    interpreters, counts = [], []
     for channels, size, k, _ in LAYERS:
         dense = dense_layer(channels, size)
         lookup = {name: lookup_layer(channels, size, k, s) for name, s in LAYER_LOOKUPS.items()}
         files = {name: layer_file(model, name) for name, model in lookup.items()}
-        found += [interpreter(layer_file(dense, name)) for name in FORMATS]
-        found += [interpreter(files[name]) for name in FORMATS]
-        found += [interpreter(files[name], delegate=True) for name in FORMATS]
-        kernels = [each.claims.split("; ")[1].split(",")[0] for each in found[-2:]]
+        interpreters += [interpreter(layer_file(dense, name)) for name in FORMATS]
+        interpreters += [interpreter(files[name]) for name in FORMATS]
+        interpreters += [interpreter(files[name], delegate=True) for name in FORMATS]
+        kernels = [fast.claims.split("; ")[1].split(",")[0] for fast in interpreters[-2:]]
         multiplications = [profile(lookup[name]).multiplications for name in FORMATS]
         counts.append((profile(dense).multiplications, *multiplications, kernels))
-    seconds = median_seconds(found, FLAGS.runs, BATCH).reshape(len(LAYERS), 3, len(FORMATS))
+    seconds = median_seconds(interpreters, FLAGS.runs, LAYER_BATCH).reshape(
+        len(LAYERS), 3, len(FORMATS)
+    )
     for (dense, *_), times in zip(counts, seconds, strict=True):
         for f, name in enumerate(FORMATS):
             peak.see(name, dense, times[0, f])
@@ -167,12 +162,12 @@ def time_layers(peak):
         "  channels, map, k       f32    int8   f32    int8   f32    int8   f32    int8   ", end=""
     )
     print("of the bound  kernels")
-    for layer, count, times in zip(LAYERS, counts, seconds, strict=True):
+    for layer, of_layer, times in zip(LAYERS, counts, seconds, strict=True):
         channels, size, k, _ = layer
-        dense, *lookup, kernels = count
-        fewer = "  ".join(f"{dense / each:4.1f}x" for each in lookup)
-        micro = "  ".join(f"{1e6 * each:5.0f}" for each in times[:2].ravel())
-        fast = "  ".join(f"{1e6 * each:5.1f}" for each in times[2])
+        dense, *lookup, kernels = of_layer
+        fewer = "  ".join(f"{dense / count:4.1f}x" for count in lookup)
+        micro = "  ".join(f"{1e6 * t:5.0f}" for t in times[:2].ravel())
+        fast = "  ".join(f"{1e6 * t:5.1f}" for t in times[2])
         shares = "  ".join(
             f"{peak.share(name, lookup[f], times[2, f]):5.0%}" for f, name in enumerate(FORMATS)
         )
@@ -192,16 +187,16 @@ def time_layers(peak):
 
 def time_pruned(peak):
     """Convolutions with random zeros, stored sparse, alone."""
-    found = []
+    interpreters = []
     for channels, size, _, _ in LAYERS:
         rng = np.random.default_rng(0)
         kernel = rng.normal(size=(3, 3, channels, channels)).astype(np.float32)
         kernel *= rng.random(kernel.shape) >= PRUNED
         convolve = functools.partial(tf.nn.conv2d, filters=kernel, strides=1, padding="SAME")
         content = to_tflite(convolve, (1, size, size, channels))
-        found.append(interpreter(layer_file(dense_layer(channels, size), "float32")))
-        found += [interpreter(content), interpreter(content, delegate=True)]
-    seconds = median_seconds(found, FLAGS.runs, BATCH).reshape(len(LAYERS), 3)
+        interpreters.append(interpreter(layer_file(dense_layer(channels, size), "float32")))
+        interpreters += [interpreter(content), interpreter(content, delegate=True)]
+    seconds = median_seconds(interpreters, FLAGS.runs, LAYER_BATCH).reshape(len(LAYERS), 3)
     print(f"The same layers with {PRUNED:.0%} zeros and no dictionary, float32; microseconds")
     print("  channels, map        dense  stored sparse  delegate  faster than dense")
     for (channels, size, *_), (dense, sparse, delegate) in zip(LAYERS, seconds, strict=True):
@@ -222,29 +217,35 @@ def built(net, sizes="fast", lookups=None):
     return model
 
 
-def network_file(folder, name, net, sizes="fast", lookups=None, way="sparse"):
+def network_file(folder, name, net, sizes="fast", lookups=None, lowering="sparse"):
     """The path of a network's .tflite; its multiplications, and the bytes that its layers hold.
 
     Args:
-        way: a lowering, or "delegate": what is best for the delegate.
+        lowering: of all layers, or "delegate": what is best for the delegate.
     """
-    title = f"{net} {sizes} {lookups} {way} {name}"
+    title = f"{net} {sizes} {lookups} {lowering} {name}"
     path = folder / f"{rows.slug(title)}.tflite"
 
     def make(path):
         model, quantize = built(net, sizes, lookups), FORMATS[name]
-        delegate = way == "delegate"
-        how = "auto" if delegate else way
-        plans = choose_lowerings(model, how, quantize=quantize, delegate=delegate)
-        if delegate and all(each.lowering == "sparse" for each in plans):
+        delegate = lowering == "delegate"
+        wanted = "auto" if delegate else lowering
+        choices = choose_lowerings(model, wanted, quantize=quantize, delegate=delegate)
+        if delegate and all(choice.lowering == "sparse" for choice in choices):
             # Conversion takes minutes, and gigabytes, where P is large.
             path.write_bytes(network_file(folder, name, net, sizes, lookups)[0].read_bytes())
         else:
-            lowering.write(folder, path.stem, model, how, quantize, delegate)
-        held = sum(each.delegate.bytes for each in plans if each.delegate)
+            networks.write(path, model, wanted, quantize, delegate)
+        held = sum(choice.delegate.bytes for choice in choices if choice.delegate)
         return {"multiplications": profile(model).multiplications, "held": held}
 
-    made_from = {"net": net, "sizes": str(sizes), "lookups": lookups, "way": way, "format": name}
+    made_from = {
+        "net": net,
+        "sizes": str(sizes),
+        "lookups": lookups,
+        "lowering": lowering,
+        "format": name,
+    }
     return path, rows.once(path, made_from, make)
 
 
@@ -254,16 +255,14 @@ def time_network(net, folder, peak):
     made = {}
     for name in FORMATS:
         made[f"dense {name}"] = name, False, network_file(folder, name, net.twin)
-    for way, delegate in (("sparse", False), ("delegate", True)):
+    for lowering, delegate in (("sparse", False), ("delegate", True)):
         for name in net.formats:
-            file = network_file(folder, name, lcnn, net.sizes, net.lookups, way)
-            made[f"{way} {name}"] = name, delegate, file
+            file = network_file(folder, name, lcnn, net.sizes, net.lookups, lowering)
+            made[f"{lowering} {name}"] = name, delegate, file
     paths = [path for *_, (path, _) in made.values()]
     delegates = [options() if delegate else False for _, delegate, _ in made.values()]
-    runs, peaks = benchmark.measure(
-        paths, FLAGS.runs, FLAGS.warmup, FLAGS.threads, delegates, NETWORK_BATCH
-    )
-    times = dict(zip(made, runs.T, strict=True))
+    seconds, peaks = timing.measure(paths, delegates=delegates)
+    times = dict(zip(made, seconds.T, strict=True))
     dense = made["dense float32"][2][1]["multiplications"]
     for name in FORMATS:
         peak.see(name, dense, np.median(times[f"dense {name}"]))
@@ -272,14 +271,14 @@ def time_network(net, folder, peak):
         "  file                    bytes  fewer mult.  median ms  dense f32 / it, dense int8 / it  "
         "of the bound  peak MiB  delegate KiB"
     )
-    for (title, (name, _, (path, found))), memory in zip(made.items(), peaks, strict=True):
-        count, ms = found["multiplications"], 1e3 * np.median(times[title])
-        faster = [np.median(times[f"dense {each}"] / times[title]) for each in FORMATS]
+    for (title, (name, _, (path, about))), memory in zip(made.items(), peaks, strict=True):
+        count, ms = about["multiplications"], 1e3 * np.median(times[title])
+        faster = [np.median(times[f"dense {dense_name}"] / times[title]) for dense_name in FORMATS]
         print(
             f"  {title:16}  {path.stat().st_size:>11,}  {dense / count:10.1f}x  {ms:9.3f}  "
             f"{faster[0]:14.2f}x  {faster[1]:14.2f}x  "
             f"{peak.share(name, count, 1e-3 * ms):12.0%}  {memory / 1024:8.1f}  "
-            f"{found['held'] / 1024 if 'delegate' in title else 0:12.0f}",
+            f"{about['held'] / 1024 if 'delegate' in title else 0:12.0f}",
             flush=True,
         )
     for ours, theirs, wanted in net.goals:
@@ -308,9 +307,7 @@ def time_threads(folder):
         paths += [dense, dense, kept, kept, kept]
         threads += [1, 2, 1, 2, 1]
         delegates += [False, False, options(), options(), options(threads=2)]
-    seconds, _ = benchmark.measure(
-        paths, FLAGS.runs, FLAGS.warmup, threads, delegates, THREADS_BATCH
-    )
+    seconds, _ = timing.measure(paths, threads, delegates, THREADS_BATCH)
     times = seconds.reshape(FLAGS.runs, len(FORMATS), 5)
     # Each row's one thread and two.
     pairs = times[:, :, [[0, 1], [2, 3], [2, 4]]].reshape(FLAGS.runs, len(titles), 2)
@@ -326,10 +323,7 @@ def time_threads(folder):
         judge(f"{name}, two threads against one", 1.7, best)
 
 
-def main(arguments):
-    logging.set_verbosity(logging.WARNING)
-    if len(arguments) > 1:
-        raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
+def main():
     wanted, peak = FLAGS.only or PARTS, Peak()
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(FLAGS.folder or temporary)
@@ -345,7 +339,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except (ValueError, OSError) as error:
-        sys.exit(f"delegate.py: {error}")
+    programs.run(main)

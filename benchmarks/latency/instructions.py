@@ -1,6 +1,6 @@
 """What the delegate's kernels cost, counted and estimated rather than timed.
 
-    python benchmarks/instructions.py
+    python -m benchmarks.latency.instructions
 
 1. Instructions of one run of a layer, by valgrind's callgrind: the same in every run. Valgrind
    does not know AVX-512, so these are the AVX2 kernels.
@@ -24,7 +24,7 @@ import tempfile
 
 from tf_lcnn.runtime import native
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "native" / "src"
 
 # Channels in and out, map, dictionary size: the 3x3 layers of a ResNet-18.
@@ -103,13 +103,13 @@ def print_counts(program, folder, kernels):
 def largest(assembly, pattern):
     """(pixels, lines) of the function whose name matches, for the most pixels."""
     lines = assembly.splitlines()
-    found = {}
+    starts = {}
     for i, line in enumerate(lines):
         if match := re.match(rf"_Z\S*{pattern}\S*:$", line):
-            found[int(match.group(1))] = i
-    start = found[max(found)]
+            starts[int(match.group(1))] = i
+    start = starts[max(starts)]
     end = next(i for i in range(start, len(lines)) if lines[i].startswith("\t.size"))
-    return max(found), lines[start:end]
+    return max(starts), lines[start:end]
 
 
 def loop(lines, mark):

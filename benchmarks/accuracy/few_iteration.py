@@ -1,24 +1,20 @@
 """Learning in few steps: dictionaries of a shallow LCNN, frozen, in a deep one (paper, 4.3).
 
-    python benchmarks/few_iteration.py --data_dir=TFDS_FOLDER --source=SHALLOW.keras --plot=OUT.png
+    python -m benchmarks.accuracy.few_iteration --data_dir=TFDS --source=SHALLOW.keras
 
 Three deep nets learn CIFAR-10 from the same batches: the CNN, the LCNN from random weights, and
 the LCNN with the dictionaries of the shallow net, frozen. Their accuracy is taken on validation
 images as they go, and on the test images in the end.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import json
 import pathlib
 
 import keras
 import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
-from tf_lcnn import files, models
+from tf_lcnn import files, models, programs
 from tf_lcnn.compression import transfer
 from tf_lcnn.data import datasets
 from tf_lcnn.models import saving
@@ -54,7 +50,7 @@ def build(arm, source, seed):
     return model
 
 
-def curve(arm, source, images, validation, seed):
+def curve(arm, source, dataset, validation, seed):
     """Accuracies every few steps, and the test accuracy in the end."""
     model = build(arm, source, seed)
     model.compile(
@@ -64,28 +60,25 @@ def curve(arm, source, images, validation, seed):
     )
     looks = FLAGS.steps // FLAGS.every
     history = model.fit(
-        images.training(FLAGS.batch_size, 0, 100, seed, augment=Classification().augment),
+        dataset.training(FLAGS.batch_size, 0, 100, seed, augment=Classification().augment),
         steps_per_epoch=FLAGS.every,
         epochs=looks,
         validation_data=validation,
         callbacks=[] if arm == "CNN" else [TopS(FLAGS.top_s)],
         verbose=0,
     )
-    test = model.evaluate(images.evaluation("test", 500), verbose=0, return_dict=True)["accuracy"]
+    test = model.evaluate(dataset.evaluation("test", 500), verbose=0, return_dict=True)["accuracy"]
     return history.history["val_accuracy"], test
 
 
-def main(arguments):
-    logging.set_verbosity(logging.WARNING)
-    if len(arguments) > 1:
-        raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
+def main():
     source = saving.load_model(FLAGS.source)
-    images = datasets.load("cifar10", FLAGS.data_dir)
-    validation = images.evaluation("validation", 250).take(FLAGS.validation // 250).cache()
+    dataset = datasets.load("cifar10", FLAGS.data_dir)
+    validation = dataset.evaluation("validation", 250).take(FLAGS.validation // 250).cache()
     curves, tests = {}, {}
     for arm in ARMS:
         for seed in range(FLAGS.seeds):
-            accuracies, test = curve(arm, source, images, validation, seed)
+            accuracies, test = curve(arm, source, dataset, validation, seed)
             curves.setdefault(arm, []).append(accuracies)
             tests.setdefault(arm, []).append(test)
             shown = " ".join(f"{100 * x:.1f}" for x in accuracies)
@@ -114,4 +107,4 @@ def draw(curves):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    programs.run(main)

@@ -1,6 +1,6 @@
 """Few-shot learning, CNN and LCNN alike: the LCNN paper's protocol (section 4.2) on CIFAR-10.
 
-    python benchmarks/few_shot.py --data_dir=TFDS_FOLDER
+    python -m benchmarks.accuracy.few_shot --data_dir=TFDS_FOLDER
 
 For each split some classes are held out. A small CNN and its LCNN learn the others; then both get
 a new classifier and learn the held-out classes from 1, 2, 4 or 8 images each, many times with
@@ -8,18 +8,14 @@ other images. The new classifier has one learning rate, the rest that times 1, 1
 in the LCNN the dictionaries stay as they are. Accuracy is on test images of the held-out classes.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import json
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags
 
-from tf_lcnn import LookupConv2D, files
+from tf_lcnn import LookupConv2D, files, programs
 from tf_lcnn.compression import transfer
 from tf_lcnn.data import datasets
 from tf_lcnn.layers.family import lookup_layers
@@ -121,25 +117,21 @@ class FewShot:
             velocity.assign(tf.zeros_like(velocity))
         for _ in range(FLAGS.steps):
             self.step(images, labels, ratio)
-        found = self.logits(test_images).numpy().argmax(axis=-1)
-        return float((found == test_labels).mean())
+        classes = self.logits(test_images).numpy().argmax(axis=-1)
+        return float((classes == test_labels).mean())
 
 
-def main(arguments):
-    logging.set_verbosity(logging.WARNING)
-    if len(arguments) > 1:
-        raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
-    dataset = datasets.load("cifar10", FLAGS.data_dir)
+def measure(dataset):
+    """(net, shots, ratio) -> accuracies."""
     images, labels = arrays(dataset, "train")
     tests, test_labels = arrays(dataset, "test")
-    # (split, net, shots, ratio) -> accuracies
-    found = {}
+    accuracies = {}
     for split in range(FLAGS.splits):
         order = np.random.default_rng(split).permutation(10)
         held, base = np.sort(order[: FLAGS.held_out]), np.sort(order[FLAGS.held_out :])
-        names = ", ".join(dataset.class_names[i] for i in held)
         mine = np.isin(labels, base)
-        pairs = []
+        names = ", ".join(dataset.class_names[i] for i in held)
+        learners = {}
         for kind in ("CNN", "LCNN"):
             model, accuracy = learn_base(
                 images[mine], np.searchsorted(base, labels[mine]), kind == "LCNN", split
@@ -148,27 +140,37 @@ def main(arguments):
                 f"split {split}, held out: {names}. {kind}: {accuracy:.2%} on the others",
                 flush=True,
             )
-            pairs.append((kind, FewShot(model, len(held))))
+            learners[kind] = FewShot(model, len(held))
         where = [np.flatnonzero(test_labels == c)[: FLAGS.test_images] for c in held]
-        test_x = tf.constant(tests[np.concatenate(where)])
-        test_y = np.repeat(np.arange(len(held)), FLAGS.test_images)
+        test = tf.constant(tests[np.concatenate(where)])
+        wanted = np.repeat(np.arange(len(held)), FLAGS.test_images)
         pools = [np.flatnonzero(labels == c) for c in held]
-        for shots in SHOTS:
-            for draw in range(FLAGS.resamplings):
-                # The same images for both nets and all ratios.
-                rng = np.random.default_rng((split, shots, draw))
-                picked = np.concatenate([rng.choice(pool, shots, replace=False) for pool in pools])
-                few = tf.constant(images[picked])
-                few_labels = tf.constant(np.repeat(np.arange(len(held)), shots))
-                for kind, learner in pairs:
-                    for ratio in RATIOS:
-                        accuracy = learner.accuracy(
-                            few, few_labels, tf.constant(ratio), test_x, test_y
-                        )
-                        found.setdefault((kind, shots, ratio), []).append(accuracy)
-    print(table(found))
+        for shots, few in draws(images, pools, split):
+            for kind, learner in learners.items():
+                for ratio in RATIOS:
+                    accuracy = learner.accuracy(*few, tf.constant(ratio), test, wanted)
+                    accuracies.setdefault((kind, shots, ratio), []).append(accuracy)
+    return accuracies
+
+
+def draws(images, pools, split):
+    """(shots, (images, labels)) of each draw: the same for both nets and all ratios."""
+    for shots in SHOTS:
+        for draw in range(FLAGS.resamplings):
+            rng = np.random.default_rng((split, shots, draw))
+            picked = np.concatenate([rng.choice(pool, shots, replace=False) for pool in pools])
+            labels = np.repeat(np.arange(len(pools)), shots)
+            yield shots, (tf.constant(images[picked]), tf.constant(labels))
+
+
+def main():
+    accuracies = measure(datasets.load("cifar10", FLAGS.data_dir))
+    print(table(accuracies))
     if FLAGS.out:
-        rows = [dict(net=k[0], shots=k[1], ratio=k[2], accuracies=v) for k, v in found.items()]
+        rows = [
+            {"net": net, "shots": shots, "ratio": ratio, "accuracies": values}
+            for (net, shots, ratio), values in accuracies.items()
+        ]
         files.write(FLAGS.out, json.dumps(rows) + "\n")
 
 
@@ -178,16 +180,16 @@ def interval(values):
     return values.mean(), 1.96 * values.std(ddof=1) / np.sqrt(len(values))
 
 
-def table(found):
+def table(accuracies):
     """Accuracy by shots and ratio, and the LCNN's lead over the CNN on the same images."""
     lines = ["images  ratio  CNN             LCNN            LCNN - CNN"]
     for shots in SHOTS:
         for ratio in RATIOS:
-            cnn, lcnn = (np.array(found[kind, shots, ratio]) for kind in ("CNN", "LCNN"))
+            cnn, lcnn = (np.array(accuracies[kind, shots, ratio]) for kind in ("CNN", "LCNN"))
             cells = ["{:5.2f} +- {:4.2f}".format(*interval(x)) for x in (cnn, lcnn, lcnn - cnn)]
             lines.append(f"{shots:6}  {ratio:5}  " + "  ".join(f"{x:14}" for x in cells).rstrip())
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    programs.run(main)

@@ -1,22 +1,19 @@
 """How long a training step takes: an LCNN beside its dense twin, step by step in turn.
 
-    python benchmarks/train_step.py
+    python -m benchmarks.latency.train_step
 
 Random images; SGD with momentum, cross-entropy. Each pair of nets takes its steps alternately
 in one process, so that both see the same machine. Printed are medians, the quartiles of the
 pairwise ratios, and how each LCNN's layers ran their forward pass.
 """
 
-import os
 import time
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from tf_lcnn import models
+from tf_lcnn import models, programs
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.training.callbacks import TopS
 
@@ -63,7 +60,12 @@ def measure(twin, sizes, batch_size, steps):
     return seconds, model
 
 
-def main(_):
+def main():
+    if not len(FLAGS.models) == len(FLAGS.batch_sizes) == len(FLAGS.steps):
+        raise ValueError(
+            f"--models has {len(FLAGS.models)} nets, --batch_sizes {len(FLAGS.batch_sizes)} and "
+            f"--steps {len(FLAGS.steps)} numbers: one of each per net works."
+        )
     print("model     sizes     batch  steps  twin ms  LCNN ms  ratio (quartiles)    forward paths")
     for twin, batch_size, steps in zip(FLAGS.models, FLAGS.batch_sizes, FLAGS.steps, strict=True):
         for sizes in FLAGS.sizes:
@@ -83,4 +85,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    programs.run(main)

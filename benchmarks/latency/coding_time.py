@@ -1,23 +1,18 @@
 """How long coding the weights of a network takes.
 
-    python benchmarks/coding_time.py --data_dir=PHOTOS --net=resnet18
-    python benchmarks/coding_time.py --data_dir=PHOTOS --net=resnet50
+    python -m benchmarks.latency.coding_time --data_dir=PHOTOS --net=resnet18
+    python -m benchmarks.latency.coding_time --data_dir=PHOTOS --net=resnet50
 
 Random weights, which code no faster than trained ones, and real photos of 224x224. PHOTOS is a
 folder, or zip file, of a folder of photos per class.
 """
 
-import os
-import sys
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import keras
-import numpy as np
-from absl import app, flags, logging
+from absl import flags
 
-from tf_lcnn import lookupify, models
+from tf_lcnn import lookupify, models, programs
 from tf_lcnn.compression import coding
 from tf_lcnn.data import datasets
 
@@ -34,14 +29,9 @@ flags.DEFINE_integer("dictionary_size", 64, "k of every layer.", lower_bound=1)
 flags.DEFINE_integer("lookups", 4, "s of every layer.", lower_bound=1)
 
 
-def main(arguments):
-    logging.set_verbosity(logging.WARNING)
-    if len(arguments) > 1:
-        raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
-    images = datasets.load("image_folder", FLAGS.data_dir, 224, 224).evaluation(
-        "train", FLAGS.images
-    )
-    calibration = np.asarray(next(iter(images))[0])
+def main():
+    photos = datasets.load("image_folder", FLAGS.data_dir, 224, 224)
+    calibration = photos.sample("train", FLAGS.images)
     keras.utils.set_random_seed(0)
     model = NETS[FLAGS.net]()
     start = last = time.perf_counter()
@@ -68,7 +58,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except (ValueError, OSError) as error:
-        sys.exit(f"coding_time.py: {error}")
+    programs.run(main)

@@ -12,7 +12,7 @@ from tf_lcnn import files
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A .tflite file and what was found of it.
+    """A .tflite file and what was measured of it.
 
     Attributes:
         net: its kind, and which one of it, like "pruned 80%".
@@ -49,9 +49,9 @@ def once(path, made_from, make):
             return kept["found"]
     # Never a record beside a file of other things.
     record.unlink(missing_ok=True)
-    found = make(path)
-    files.write(record, json.dumps({"made_from": made_from, "found": found}, indent=2) + "\n")
-    return found
+    result = make(path)
+    files.write(record, json.dumps({"made_from": made_from, "found": result}, indent=2) + "\n")
+    return result
 
 
 def row(folder, net, storage, made_from, make):
@@ -61,9 +61,9 @@ def row(folder, net, storage, made_from, make):
         make: path -> {"accuracy": ..., "multiplications": ...}; writes the file.
     """
     path = folder / f"{slug(f'{net} {storage}')}.tflite"
-    found = once(path, made_from, make)
+    counted = once(path, made_from, make)
     content = path.read_bytes()
-    return path, Row(net, storage, bytes=len(content), gzip_bytes=gzip_bytes(content), **found)
+    return path, Row(net, storage, bytes=len(content), gzip_bytes=gzip_bytes(content), **counted)
 
 
 def slug(name):
@@ -78,7 +78,7 @@ def gzip_bytes(content):
 
 def write(folder, name, rows):
     """Writes the rows to NAME.json and NAME.csv."""
-    entries = [dataclasses.asdict(each) for each in rows]
+    entries = [dataclasses.asdict(row) for row in rows]
     files.write(folder / f"{name}.json", json.dumps(entries, indent=2) + "\n")
     text = io.StringIO()
     writer = csv.DictWriter(text, entries[0], lineterminator="\n")
@@ -90,18 +90,18 @@ def write(folder, name, rows):
 def table(rows):
     """The measured rows as text; ratios are to the first one."""
     first = rows[0]
-    width = max(len(each.net) for each in rows)
+    width = max(len(row.net) for row in rows)
     lines = [
         f"{'net':{width}}  storage         accuracy   multiplications (fewer)"
         "      bytes  ratio  gzip bytes     ms  ratio"
     ]
-    for each in rows:
-        fewer = f"({first.multiplications / each.multiplications:.1f}x)"
+    for row in rows:
+        fewer = f"({first.multiplications / row.multiplications:.1f}x)"
         lines.append(
-            f"{each.net:{width}}  {each.storage:14}  {each.accuracy:8.2%}  "
-            f"{each.multiplications:>16,} {fewer:>7}  {each.bytes:>9,}  "
-            f"{each.bytes / first.bytes:5.3f}  {each.gzip_bytes:>10,}  {each.ms:5.3f}  "
-            f"{each.ratio:5.2f}"
+            f"{row.net:{width}}  {row.storage:14}  {row.accuracy:8.2%}  "
+            f"{row.multiplications:>16,} {fewer:>7}  {row.bytes:>9,}  "
+            f"{row.bytes / first.bytes:5.3f}  {row.gzip_bytes:>10,}  {row.ms:5.3f}  "
+            f"{row.ratio:5.2f}"
         )
     return "\n".join(lines)
 
@@ -140,7 +140,9 @@ def draw(rows, path):
         Line2D([], [], label=net.replace("<=", "≤"), **marker(color))
         for net, color in colors.items()
     ]
-    keys += [Line2D([], [], label=each, **marker("0.3", each)) for each in ("float32", "int8")]
+    keys += [
+        Line2D([], [], label=storage, **marker("0.3", storage)) for storage in ("float32", "int8")
+    ]
     figure.legend(handles=keys, loc="outside lower center", ncols=5, frameon=False)
     with files.replacing(path) as beside:
         figure.savefig(beside, dpi=150, format="png")

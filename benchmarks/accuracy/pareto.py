@@ -1,14 +1,14 @@
 """LCNNs beside their dense twin, pruning and clustering: accuracy, multiplications, bytes and ms.
 
     pip install -e .[compare]
-    python benchmarks/pareto.py --dense=runs/a/model.keras --lcnn=runs/b/model.keras --data_dir=TFDS
+    python -m benchmarks.accuracy.pareto --dense=runs/a/model.keras --lcnn=runs/b/model.keras
 
 From trained nets to a table, pareto.json, pareto.csv and a plot. TensorFlow Model Optimization
 prunes and clusters the dense net, and fine-tunes it for some epochs, in a process of its own. All
 figures are those of the .tflite files: accuracy on all test images, bytes as they are and packed by
-gzip, times in turn, run by run. Multiplications leave out those with a zero weight, for all nets
-alike; stock LiteRT does not skip them. What is finished stays in the folder, and the same command
-goes on from there; only the times are taken anew.
+gzip, times in turn, some runs each. Multiplications leave out those with a zero weight, for all
+nets alike; stock LiteRT does not skip them. What is finished stays in the folder, and the same
+command goes on from there; only the times are taken anew.
 """
 
 import dataclasses
@@ -16,23 +16,16 @@ import functools
 import hashlib
 import importlib.util
 import math
-import os
 import pathlib
 import subprocess
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "export"))
-
-import benchmark
-import handover
 import numpy as np
-import rows
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags
 
-from tf_lcnn import files, profile
-from tf_lcnn.data import datasets
+from benchmarks.common import data, handover, rows, timing
+from tf_lcnn import files, profile, programs
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite import export, lowerings, proof
@@ -43,11 +36,9 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("dense", None, "The trained dense net, a .keras file.", required=True)
 flags.DEFINE_list("lcnn", None, "Trained LCNNs of it, .keras files.", required=True)
-flags.DEFINE_string("dataset", "cifar10", "What they were trained on.")
-flags.DEFINE_string("data_dir", None, "Where the data lies.")
 flags.DEFINE_string("folder", "runs/pareto", "Where files and results go.")
 flags.DEFINE_string("plot", None, "The PNG to write; default: pareto.png in the folder.")
-flags.DEFINE_enum("lowering", "sparse", [AUTO, *lowerings.LOWERINGS], "How lookup layers leave.")
+flags.DEFINE_enum("lowering", "sparse", [AUTO, *lowerings.LOWERINGS], "Of the lookup layers.")
 flags.DEFINE_list(
     "peers", ["prune:0.8", "prune:0.9", "cluster:16"], "prune:SHARE OF ZEROS, cluster:WEIGHTS."
 )
@@ -58,14 +49,13 @@ FLAGS.set_default("runs", 200)
 # Of fine-tuning, at the start; the best of three on validation images after an epoch or two.
 RATES = {"prune": 0.1, "cluster": 0.00005}
 BATCH_SIZE = 128
-HERE = pathlib.Path(__file__).resolve().parent
 TWIN = "twin.npz"
 PEER_PACKAGES = ("tensorflow_model_optimization", "tf_keras")
 
 
 @dataclasses.dataclass(frozen=True)
 class Net:
-    """A trained net, and how it leaves.
+    """A trained net, and how it is exported.
 
     Attributes:
         label: its name in the table.
@@ -105,14 +95,14 @@ def parse_peers():
     return peers
 
 
-def load_models(images):
+def load_models(dataset):
     """The dense net, and label -> (path, LCNN)."""
-    dense = saving.load_model(FLAGS.dense, images)
+    dense = saving.load_model(FLAGS.dense, dataset)
     if lookup_layers(dense):
         raise ValueError(f"--dense={FLAGS.dense} has lookup layers.")
     lcnns = {}
     for path in FLAGS.lcnn:
-        model = saving.load_model(path, images)
+        model = saving.load_model(path, dataset)
         if not lookup_layers(model):
             raise ValueError(f"--lcnn={path} has no lookup layers.")
         label = lcnn_label(model)
@@ -123,9 +113,9 @@ def load_models(images):
 
 
 def lcnn_label(model):
-    found = [layer for layer in profile(model).layers if layer.is_lookup]
-    sizes = dict.fromkeys(layer.dictionary_size for layer in found)
-    return f"LCNN k={'/'.join(map(str, sizes))}, s<={max(layer.max_s for layer in found)}"
+    layers = [layer for layer in profile(model).layers if layer.is_lookup]
+    sizes = dict.fromkeys(layer.dictionary_size for layer in layers)
+    return f"LCNN k={'/'.join(map(str, sizes))}, s<={max(layer.max_s for layer in layers)}"
 
 
 def digest(path):
@@ -210,10 +200,10 @@ def stock_export(model, path, storage, examples, batches):
         converter.representative_dataset = lambda: ([image[None]] for image in examples)
     with files.replacing(path) as beside:
         beside.write_bytes(converter.convert())
-        found = proof.compare(model, beside, batches)
-        if storage.startswith("float32") and not found.holds():
-            raise proof.ProofError(f"{path} does not compute what its net does: {found}")
-    return found
+        compared = proof.compare(model, beside, batches)
+        if storage.startswith("float32") and not compared.holds():
+            raise proof.ProofError(f"{path} does not compute what its net does: {compared}")
+    return compared
 
 
 def fine_tune(folder, method, amount):
@@ -233,9 +223,14 @@ def fine_tune(folder, method, amount):
         given = {**made_from, "net": folder / TWIN, "out": path}
         if FLAGS.data_dir:
             given["data_dir"] = FLAGS.data_dir
-        command = [sys.executable, HERE / "peers.py", *(f"--{k}={v}" for k, v in given.items())]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.accuracy.peers",
+            *(f"--{k}={v}" for k, v in given.items()),
+        ]
         if subprocess.run(command, check=False).returncode:
-            raise ValueError(f"peers.py did not make {path}; it says why above.")
+            raise ValueError(f"benchmarks.accuracy.peers did not make {path}; it says why above.")
 
     path = folder / f"{method}_{amount:g}.npz"
     rows.once(path, made_from, make)
@@ -245,7 +240,7 @@ def fine_tune(folder, method, amount):
 def measured(pairs):
     """The rows with the times of their files."""
     paths = [path for path, _ in pairs]
-    seconds, _ = benchmark.measure(paths, FLAGS.runs, FLAGS.warmup, FLAGS.threads)
+    seconds, _ = timing.measure(paths)
     ms = 1e3 * np.median(seconds, axis=0)
     ratios = np.median(seconds / seconds[:, :1], axis=0)
     return [
@@ -254,16 +249,13 @@ def measured(pairs):
     ]
 
 
-def main(arguments):
-    logging.set_verbosity(logging.WARNING)
-    if len(arguments) > 1:
-        raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
+def main():
     peers = parse_peers()
-    images = datasets.load(FLAGS.dataset, FLAGS.data_dir)
-    dense, lcnns = load_models(images)
+    dataset = data.load()
+    dense, lcnns = load_models(dataset)
     check_installed(peers)
-    examples = images.sample("train", FLAGS.examples)
-    batches = images.evaluation("test", 100)
+    examples = dataset.sample("train", FLAGS.examples)
+    batches = dataset.evaluation("test", 100)
     folder = pathlib.Path(FLAGS.folder)
     folder.mkdir(parents=True, exist_ok=True)
     if peers:
@@ -271,15 +263,12 @@ def main(arguments):
 
     nets = networks(dense, lcnns, peers, folder, examples, batches)
     pairs = [pair for net in nets for pair in rows_of(net, folder)]
-    print(f"  {len(pairs)} files take turns, {FLAGS.runs} runs", flush=True)
-    found = measured(pairs)
-    rows.write(folder, "pareto", found)
-    print(rows.table(found))
-    rows.draw(found, FLAGS.plot or folder / "pareto.png")
+    print(f"  {len(pairs)} files take {FLAGS.runs} turns of {timing.BATCH} runs", flush=True)
+    compared = measured(pairs)
+    rows.write(folder, "pareto", compared)
+    print(rows.table(compared))
+    rows.draw(compared, FLAGS.plot or folder / "pareto.png")
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except (ValueError, OSError, proof.ProofError) as error:
-        sys.exit(f"pareto.py: {error}")
+    programs.run(main)

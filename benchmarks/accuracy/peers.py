@@ -1,23 +1,17 @@
 """Prunes or clusters a net with TensorFlow Model Optimization, and fine-tunes it.
 
-    python benchmarks/peers.py --net=twin.npz --method=prune --amount=0.9 --out=pruned.npz ...
+    python -m benchmarks.accuracy.peers --net=twin.npz --method=prune --amount=0.9 --out=pruned.npz
 
 pareto.py starts it, for a process of its own: TFMOT switches tf.keras to Keras 2.
 """
 
-import os
-import sys
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-import handover
 import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras
-from absl import app, flags, logging
+from absl import flags
 
-from tf_lcnn import files
-from tf_lcnn.data import datasets
+from benchmarks.common import data, handover
+from tf_lcnn import files, programs
 from tf_lcnn.tasks.classification import Classification
 
 FLAGS = flags.FLAGS
@@ -26,8 +20,6 @@ flags.DEFINE_string("net", None, "A file of handover.write.", required=True)
 flags.DEFINE_string("out", None, "Where the weights go, .npz.", required=True)
 flags.DEFINE_enum("method", "prune", ["prune", "cluster"], "What TFMOT does.")
 flags.DEFINE_float("amount", 0.8, "Share of zeros of prune; weights per layer of cluster.")
-flags.DEFINE_string("dataset", "cifar10", "What the net was trained on.")
-flags.DEFINE_string("data_dir", None, "Where the data lies.")
 flags.DEFINE_integer("epochs", 10, "Epochs of fine-tuning.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 0.1, "At the start; falls to 0 as a cosine.")
 flags.DEFINE_float("weight_decay", 0.005, "Decoupled: an update shrinks weights by rate * this.")
@@ -60,11 +52,10 @@ def wrapped(net, steps):
     return model, [pruning.UpdatePruningStep()], pruning.strip_pruning
 
 
-def main(_):
-    logging.set_verbosity(logging.WARNING)
+def main():
     tf_keras.utils.set_random_seed(FLAGS.seed)
-    images = datasets.load(FLAGS.dataset, FLAGS.data_dir)
-    updates = images.batches_per_epoch(FLAGS.batch_size)
+    dataset = data.load()
+    updates = dataset.batches_per_epoch(FLAGS.batch_size)
     steps = updates * FLAGS.epochs
     model, callbacks, unwrap = wrapped(handover.rebuild(FLAGS.net, tf_keras), steps)
     rate = tf_keras.optimizers.schedules.CosineDecay(FLAGS.learning_rate, steps)
@@ -76,12 +67,12 @@ def main(_):
         metrics=["accuracy"],
     )
     model.fit(
-        images.training(
+        dataset.training(
             FLAGS.batch_size, 0, FLAGS.epochs, FLAGS.seed, augment=Classification().augment
         ),
         epochs=FLAGS.epochs,
         steps_per_epoch=updates,
-        validation_data=images.evaluation("validation", FLAGS.batch_size),
+        validation_data=dataset.evaluation("validation", FLAGS.batch_size),
         callbacks=callbacks,
         verbose=2,
     )
@@ -90,7 +81,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except (ValueError, OSError) as error:
-        sys.exit(f"peers.py: {error}")
+    programs.run(main)
