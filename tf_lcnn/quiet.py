@@ -1,8 +1,8 @@
-"""Importing this imports TensorFlow, where Keras would, without the notices that it prints on every start of every process.
+"""Importing this imports TensorFlow, where Keras would, without its notices.
 
-Some of them come before its own logging is set up, so no setting stops them. Other lines are
-handed on. With TF_CPP_MIN_LOG_LEVEL set in the environment, TensorFlow says what that lets pass,
-and with 0 everything.
+It prints them on every start of every process, some before its own logging is set up, where no
+setting stops them. Other lines are handed on. With TF_CPP_MIN_LOG_LEVEL in the environment,
+TensorFlow says what that lets pass, and with 0 everything.
 """
 
 import importlib
