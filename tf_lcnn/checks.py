@@ -33,8 +33,13 @@ def whole_number(value, what, least=1, most=None):
     return int(value)
 
 
-def number(value, what, least=None, most=None):
+def number(value, what, least=None, most=None, above=None):
     """`value` as a finite float.
+
+    Args:
+        value: a number; True is none.
+        what: what it is, for the message.
+        least, most, above: its bounds; None is no bound.
 
     Raises:
         ValueError: it is no number, not finite, or out of bounds.
@@ -42,8 +47,10 @@ def number(value, what, least=None, most=None):
     real = isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
     inside = real and np.isfinite(value)
     inside = inside and (least is None or value >= least) and (most is None or value <= most)
+    inside = inside and (above is None or value > above)
     if not inside:
         bounds = "" if least is None else f" >= {least}"
+        bounds += "" if above is None else f" > {above}"
         bounds += "" if most is None else f" and <= {most}"
         raise ValueError(f"{what} must be a finite number{bounds}, not {value!r}.")
     return float(value)

@@ -161,7 +161,7 @@ def test_the_errors_are_those_of_the_layers(parent):
     np.testing.assert_allclose(means[1], means[0], atol=1e-4)
 
 
-def test_real_images_count_and_errors_in_front_are_made_good(parent, monkeypatch):
+def test_real_images_count_and_errors_in_front_are_corrected(parent, monkeypatch):
     x = random((64, 9, 9, 3), 9)
 
     def distance(model):
@@ -204,9 +204,58 @@ def test_a_cache_of_something_else_is_refused_and_kept(parent, tmp_path):
     coded(parent, cache=tmp_path / "cache")
     before = {p.name: p.read_bytes() for p in (tmp_path / "cache").iterdir()}
     for changes in ({"s": 3}, {"seed": 1}, {"images": IMAGES[1:]}):
-        with pytest.raises(ValueError, match="cache holds coded layers of another model"):
+        with pytest.raises(ValueError, match="cache holds layer files of another model"):
             coded(parent, cache=tmp_path / "cache", **changes)
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "cache").iterdir()}
+
+
+def test_a_cache_that_is_damaged_is_coded_again_and_one_of_nobody_refused(parent, tmp_path):
+    folder = tmp_path / "cache"
+    whole = coded(parent, cache=folder).get_weights()
+    (folder / "layer000.npz").write_bytes((folder / "layer000.npz").read_bytes()[:200])
+    with np.load(folder / "layer001.npz") as stored:
+        arrays = dict(stored)
+    arrays["dictionary"][0, 0] = np.nan
+    np.savez(folder / "layer001.npz", **arrays)
+    np.savez(folder / "layer002.npz", other=1)
+    for a, b in zip(coded(parent, cache=folder).get_weights(), whole, strict=True):
+        np.testing.assert_array_equal(a, b)
+    (folder / "fingerprint.txt").unlink()
+    with pytest.raises(ValueError, match="take another cache folder"):
+        coded(parent, cache=folder)
+
+
+def test_each_call_of_a_layer_is_corrected_by_the_normalization_behind_it():
+    """Each of two normalizations gets the mean that it had in the parent."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((6, 6, 4))
+    conv = keras.layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv")
+    norms = [keras.layers.BatchNormalization(name=f"bn{i}") for i in range(2)]
+    first = norms[0](conv(inputs))
+    second = norms[1](conv(keras.layers.ReLU()(inputs) + 1.0))
+    model = keras.Model(inputs, keras.layers.Add()([first, second]))
+    images = random((30, 6, 6, 4), 3) + 0.5
+    lcnn = lookupify(model, 4, init="trained", lookups=1, images=images)
+    for norm in norms:
+        before, after = (
+            numpy(keras.Model(m.inputs, m.get_layer(norm.name).output)(images)).mean((0, 1, 2))
+            for m in (model, lcnn)
+        )
+        np.testing.assert_allclose(after, before, atol=2e-3)
+        moved = numpy(lcnn.get_layer(norm.name).moving_mean)
+        assert np.abs(moved - numpy(norm.moving_mean)).max() > 1e-2
+
+
+def test_one_image_is_enough_to_code_on(parent):
+    lcnn = coded(parent, images=IMAGES[:1])
+    assert all(np.isfinite(w).all() for w in lcnn.get_weights())
+
+
+def test_images_come_in_any_natural_form(parent):
+    whole = coded(parent).get_weights()
+    for images in (list(IMAGES), (IMAGES, np.zeros(40)), iter([IMAGES[:30], IMAGES[30:]])):
+        for a, b in zip(coded(parent, images=images).get_weights(), whole, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_large_layers_are_coded_vector_by_vector(parent, monkeypatch):
@@ -226,14 +275,18 @@ def test_large_layers_are_coded_vector_by_vector(parent, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"images": None}, "needs images"),
+        ({"images": None}, "No calibration images"),
         ({"images": IMAGES[:0]}, "No calibration images"),
-        ({"images": IMAGES[:, :8]}, r"shape \(40, 8, 9, 3\), but .* takes \(9, 9, 3\)"),
-        ({"images": IMAGES[0]}, r"shape \(9, 9, 3\), but"),
+        ({"images": IMAGES[:, :8]}, r"shape \(40, 8, 9, 3\), but \(9, 9, 3\) each is taken"),
+        ({"images": IMAGES[0]}, r"shape \(9, 9, 3\), one example without"),
         ({"images": np.full_like(IMAGES, np.nan)}, "images have NaN"),
         ({"s": None}, "needs lookups"),
         ({"s": 0}, "whole number >= 1, not 0"),
         ({"init": "best"}, "Unknown init='best': random, trained"),
+        ({"lookups": {"conv": 2}}, "lookups says nothing of point, dense"),
+        ({"lookups": {"conv": 0}}, "whole number >= 1, not 0"),
+        ({"seed": None}, "The seed must be a whole number >= 0, not None"),
+        ({"images": "photos"}, "calibration images are of type str"),
     ],
 )
 def test_what_coding_cannot_use_is_refused(parent, arguments, message):
@@ -265,7 +318,8 @@ def test_statistics_become_those_of_the_images():
     model = net()
     layer = model.get_layer("bn")
     momentum = layer.momentum
-    coding.reestimate(model, [IMAGES[:20], IMAGES[20:]])
+    halves = [IMAGES[:20], IMAGES[20:]]
+    coding.reestimate(model, halves)
     seen = numpy(keras.Model(model.inputs, layer.input)(IMAGES)).reshape(2, -1, 12)
     np.testing.assert_allclose(numpy(layer.moving_mean), seen.mean((0, 1)), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
@@ -278,7 +332,7 @@ def test_frozen_statistics_stay_and_no_images_are_refused():
     model = net()
     layer = model.get_layer("bn")
     before = numpy(layer.moving_mean)
-    with pytest.raises(ValueError, match="No images"):
+    with pytest.raises(ValueError, match="No calibration images"):
         coding.reestimate(model, [])
     layer.trainable = False
     coding.reestimate(model, [IMAGES])

@@ -1,9 +1,11 @@
-"""Plans: within budget, never dearer than dense, the least error a brute force finds, and files."""
+"""Plans: within budget, never above dense, the least error a brute force finds, and files."""
 
 import dataclasses
-import functools
 import itertools
 import json
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -11,10 +13,12 @@ import pytest
 from support.helpers import chain, numpy, random, settle
 
 from tf_lcnn import lookupify, profile
-from tf_lcnn.compression import planner, sites, size_plan
+from tf_lcnn.compression import planner, sensitivity, size_plan
+from tf_lcnn.compression.sites import sites
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite import prices
-from tf_lcnn.lite.choice import choose_lowerings as plan_export
+from tf_lcnn.lite.choice import choose_lowerings
+from tf_lcnn.lite.plan_prices import PlanPrices
 from tf_lcnn.runtime import native
 
 IMAGES = random((30, 8, 8, 3), 7)
@@ -54,17 +58,17 @@ def coded(parent, plan):
 def test_a_plan_keeps_its_budget_and_costs_what_the_profile_counts(parent, made):
     assert made.cost <= made.budget == profile(parent).multiplications / 2
     assert made.dense_cost == profile(parent).multiplications
-    assert any(each.dictionary_size for each in made.layers)
+    assert any(layer.dictionary_size for layer in made.layers)
     with pytest.warns(UserWarning, match="depthwise"):
         lcnn = coded(parent, made)
     costs = profile(lcnn)
     assert costs.multiplications == made.cost
     by_name = {layer.name: layer for layer in costs.layers}
-    for each in made.layers:
-        layer = by_name[each.name]
-        assert layer.multiplications == each.cost <= each.dense_cost
-        assert layer.dictionary_size == each.dictionary_size
-        assert layer.max_s == each.lookups
+    for choice in made.layers:
+        layer = by_name[choice.name]
+        assert layer.multiplications == choice.cost <= choice.dense_cost
+        assert layer.dictionary_size == choice.dictionary_size
+        assert layer.max_s == choice.lookups
 
 
 def test_bytes_are_those_of_the_profile(parent):
@@ -75,14 +79,33 @@ def test_bytes_are_those_of_the_profile(parent):
 
 
 def test_milliseconds_are_those_of_the_cost_model(parent):
-    costs = prices.DEFAULT
-    dense = planner.plan(parent, 1e9, "milliseconds", images=IMAGES, costs=costs)
-    assert all(each.dictionary_size is None for each in dense.layers)
+    machine = prices.DEFAULT
+    dense = planner.plan(parent, 1e9, "milliseconds", IMAGES, PlanPrices(machine))
+    assert all(layer.dictionary_size is None for layer in dense.layers)
     taps, m, n, positions = 9, 8, 16, 9
-    rates = costs.float32.convolution
+    rates = machine.float32.convolution
     expected = np.dot([positions * taps * m * n, positions * n, taps * m * n, 1], rates)
-    found = {each.name: each for each in dense.layers}
-    assert found["conv"].cost == pytest.approx(1e3 * expected)
+    by_name = {layer.name: layer for layer in dense.layers}
+    assert by_name["conv"].cost == pytest.approx(1e3 * expected)
+
+
+def test_no_size_multiplies_more_than_the_dense_layer_whatever_the_prices(parent):
+    class Lookups:
+        """A machine on which lookups cost nothing."""
+
+        def seconds(self, layer, call, k, s):
+            return 1.0 if k is None else 0.0
+
+    plan = planner.plan(parent, 1e9, "milliseconds", IMAGES, Lookups())
+    by_name = {site.name: site for site in sites(parent)}
+    offered = {
+        name: planner._options(site, "milliseconds", Lookups()) for name, site in by_name.items()
+    }
+    assert any(len(rows) > 1 for rows in offered.values())
+    for name, rows in offered.items():
+        site = by_name[name]
+        assert all(site.multiplications(*row[:2]) <= site.multiplications() for row in rows[1:])
+    assert plan.cost <= plan.dense_cost
 
 
 @pytest.mark.skipif(not native.available(), reason="no native library")
@@ -94,27 +117,113 @@ def test_milliseconds_with_the_delegate_are_those_that_it_predicts(quantize, mon
     keras.utils.set_random_seed(0)
     wide = chain((28, 28, 64), keras.layers.Conv2D(64, 3, padding="same", name="conv"))
     images = random((4, 28, 28, 64), 3)
-    ms = {}
-    for delegate in (False, True):
-        (site,) = sites.find(wide)
-        seconds = functools.partial(sites.seconds, prices.DEFAULT, quantize, delegate)
-        ms[delegate] = sites.price("milliseconds", seconds, site, 16, 4)
-    assert ms[True] < ms[False]
+    (site,) = sites(wide)
+    # A machine on which the delegate gains, whatever this one is.
+    rates = {name: getattr(prices.DEFAULT, name) for name in ("float32", "int8")}
+    rates = {name: dataclasses.replace(x, delegate=0.1) for name, x in rates.items()}
+    machine = prices.Prices(**rates)
+    without, with_it = (PlanPrices(machine, quantize, x) for x in (False, True))
+    budget = site.milliseconds(without, 16, 4)
+    assert site.milliseconds(with_it, 16, 4) < budget
     # The same budget buys more with it.
-    how = {"images": images, "quantize": quantize}
-    without, with_it = (
-        planner.plan(wide, 0.9 * ms[False], "milliseconds", delegate=delegate, **how)
-        for delegate in (False, True)
+    plans = [
+        planner.plan(wide, 0.9 * budget, "milliseconds", images, x) for x in (without, with_it)
+    ]
+    assert plans[1].layers[0].error < plans[0].layers[0].error
+    lcnn = lookupify(wide, plan=plans[1], init="trained", images=images)
+    (exported,) = choose_lowerings(lcnn, prices=machine, quantize=quantize, delegate=True)
+    assert 1e3 * exported.delegate.seconds == pytest.approx(plans[1].cost, rel=0.2)
+
+
+def test_a_second_budget_asks_nothing_of_the_model(parent, monkeypatch):
+    whole = profile(parent)
+    first = planner.plan(parent, whole.multiplications / 2, images=IMAGES)
+    monkeypatch.setattr(sensitivity, "_errors", None)
+    again = planner.plan(parent, whole.multiplications / 2.5, images=IMAGES)
+    assert again.cost <= whole.multiplications / 2.5 < first.cost
+    planner.plan(parent, 0.7 * whole.bytes, "bytes", IMAGES)
+
+
+def test_an_interrupted_plan_goes_on_from_the_layers_that_are_done(parent, tmp_path, monkeypatch):
+    budget, seen = profile(parent).multiplications / 2, []
+
+    def interrupt(name, number, count):
+        seen.append((name, number, count))
+        if number == 2:
+            raise KeyboardInterrupt
+
+    how = {"images": IMAGES, "cache": tmp_path / "cache"}
+    monkeypatch.setattr(sensitivity, "_KEPT", {})
+    with pytest.raises(KeyboardInterrupt):
+        planner.plan(parent, budget, progress=interrupt, **how)
+    assert seen == [("first", 0, 4), ("conv", 1, 4), ("point", 2, 4)]
+    errors, calls = sensitivity._errors, []
+
+    def counting(*args):
+        calls.append(args)
+        return errors(*args)
+
+    monkeypatch.setattr(sensitivity, "_errors", counting)
+    plan = planner.plan(parent, budget, **how)
+    assert len(calls) == 2
+    # A file that was damaged is made again.
+    (tmp_path / "cache" / "errors001.npz").write_bytes(b"PK")
+    monkeypatch.setattr(sensitivity, "_KEPT", {})
+    assert planner.plan(parent, budget, **how) == plan and len(calls) == 3
+    monkeypatch.setattr(sensitivity, "_KEPT", {})
+    with pytest.raises(ValueError, match="cache holds errors files of another model"):
+        planner.plan(parent, budget, seed=1, **how)
+
+
+def test_multiplications_are_planned_where_litert_is_not_installed():
+    code = """
+import sys
+sys.modules["ai_edge_litert"] = None
+import keras, numpy as np
+from tf_lcnn.compression import planner
+net = keras.Sequential([keras.Input((6, 6, 2)), keras.layers.Conv2D(8, 3), keras.layers.Flatten()])
+images = np.random.default_rng(0).normal(size=(5, 6, 6, 2))
+plan = planner.plan(net, 16 * 9 * 2 * 8 - 1, images=images)
+print(plan.cost < plan.dense_cost)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ
     )
-    assert with_it.layers[0].error < without.layers[0].error
-    lcnn = lookupify(wide, plan=with_it, init="trained", images=images)
-    (exported,) = plan_export(lcnn, quantize=quantize, delegate=True)
-    assert 1e3 * exported.delegate.seconds == pytest.approx(with_it.cost, rel=0.2)
+    assert run.stdout == "True\n", run.stderr
+
+
+FAMILIES = {
+    "Conv1D": (keras.layers.Conv1D(12, 3, padding="causal", name="layer"), (8, 6)),
+    "Conv3D": (keras.layers.Conv3D(8, 2, name="layer"), (4, 5, 4, 3)),
+    "transposed": (keras.layers.Conv2DTranspose(6, 3, strides=2, name="layer"), (5, 4, 8)),
+    "groups": (keras.layers.Conv2D(12, 3, groups=2, padding="same", name="layer"), (6, 6, 8)),
+    "separable": (keras.layers.SeparableConv2D(24, 3, name="layer"), (6, 6, 12)),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_planned_coded_and_counted(name):
+    layer, shape = FAMILIES[name]
+    keras.utils.set_random_seed(3)
+    model = chain(shape, layer)
+    images = random((12, *shape), 4)
+    for unit in ("multiplications", "bytes"):
+        whole = getattr(profile(model), unit)
+        plan = planner.plan(model, 0.8 * whole, unit, images)
+        assert plan.dense_cost == whole and plan.layers[0].dictionary_size
+        lcnn = lookupify(model, plan=plan, init="trained", images=images)
+        assert getattr(profile(lcnn), unit) <= plan.cost <= plan.budget
+    # With every row and lookup that its weight vectors need, the layer computes the same.
+    (site,) = sites(model)
+    rank = min(site.kernel[1], site.weight_vectors - 1)
+    lcnn = lookupify(model, rank, init="trained", lookups=rank, images=images)
+    if rank == site.kernel[1]:
+        np.testing.assert_allclose(numpy(lcnn(images)), numpy(model(images)), rtol=0, atol=2e-4)
 
 
 def test_a_large_budget_keeps_everything_dense(parent):
     plan = planner.plan(parent, profile(parent).multiplications, images=IMAGES)
-    assert all(each.dictionary_size is None and each.error == 0 for each in plan.layers)
+    assert all(layer.dictionary_size is None and layer.error == 0 for layer in plan.layers)
     with pytest.warns(UserWarning, match="depthwise"):
         lcnn = coded(parent, plan)
     assert not lookup_layers(lcnn)
@@ -124,7 +233,7 @@ def test_a_large_budget_keeps_everything_dense(parent):
 def test_a_smaller_budget_costs_more_error(parent):
     whole = profile(parent).multiplications
     errors = [
-        sum(each.error for each in planner.plan(parent, whole / x, images=IMAGES).layers)
+        sum(layer.error for layer in planner.plan(parent, whole / x, images=IMAGES).layers)
         for x in (1.2, 1.6, 2.2)
     ]
     assert errors == sorted(errors) and errors[0] < errors[-1]
@@ -207,9 +316,77 @@ def test_a_budget_that_cannot_be_kept_is_refused(parent, budget, unit, message):
         planner.plan(parent, budget, unit, images=IMAGES)
 
 
-def test_only_milliseconds_know_of_the_delegate(parent):
-    with pytest.raises(ValueError, match="are for milliseconds, not for bytes"):
-        planner.plan(parent, 1e9, "bytes", images=IMAGES, delegate=True)
+def test_milliseconds_alone_have_prices(parent):
+    for unit, machine in (("bytes", PlanPrices(prices.DEFAULT)), ("milliseconds", None)):
+        with pytest.raises(ValueError, match=r"Milliseconds need prices.*PlanPrices\(lite\.prices"):
+            planner.plan(parent, 1e9, unit, IMAGES, machine)
+
+
+@pytest.mark.parametrize("budget", [float("nan"), float("inf"), 0, -1, "8e6", None, True])
+def test_a_budget_that_is_no_number_is_refused(parent, budget):
+    with pytest.raises(ValueError, match="The budget in multiplications must be a finite number"):
+        planner.plan(parent, budget, images=IMAGES)
+
+
+def with_weights(change):
+    model = net()
+    layer, index, value = change
+    weights = model.get_layer(layer).get_weights()
+    weights[index].flat[0] = value
+    model.get_layer(layer).set_weights(weights)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: with_weights(("conv", 0, np.nan)), "layer conv have NaN"),
+        (lambda: with_weights(("bn", 3, np.inf)), "layer bn have NaN"),
+        (lambda: chain((8, 8, 3), keras.layers.ReLU()), "no layer that can have lookups"),
+        (lambda: "model.keras", r"not 'model.keras': keras.models.load_model"),
+        (
+            lambda: keras.Model(
+                inputs := [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))],
+                keras.layers.Conv2D(9, 3)(keras.layers.Add()(inputs)),
+            ),
+            "2 inputs: a built model with one",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_planned_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        planner.plan(make(), 1e9, images=IMAGES)
+
+
+def test_images_that_all_give_the_same_output_are_refused(parent):
+    for images in (IMAGES[:1], np.zeros_like(IMAGES)):
+        with pytest.raises(ValueError, match=r"the same output for all .* calibration images"):
+            planner.plan(parent, profile(parent).multiplications / 2, images=images)
+
+
+def test_the_names_of_a_plan_are_names_not_patterns():
+    keras.utils.set_random_seed(0)
+    model = chain(
+        (8, 8, 3),
+        keras.layers.Conv2D(8, 3, name="c*"),
+        keras.layers.Conv2D(8, 3, name="c[1]"),
+        keras.layers.Conv2D(8, 3, name="c1"),
+    )
+    layers = [
+        size_plan.Choice(layer.name, tuple(layer.kernel.shape), k, s, 1.0, 2.0, 0.0)
+        for layer, (k, s) in zip(model.layers[1:], ((5, 1), (None, None), (7, 2)), strict=True)
+    ]
+    plan = size_plan.Plan(model.name, "bytes", 9.0, 0.0, tuple(layers))
+    lcnn = lookupify(model, plan=plan)
+    assert [getattr(layer, "dictionary_size", None) for layer in lcnn.layers[1:]] == [5, None, 7]
+
+
+def test_a_plan_is_taken_as_path_or_dict(made, parent, tmp_path):
+    made.save(tmp_path / "plan.json")
+    for plan in (tmp_path / "plan.json", json.loads((tmp_path / "plan.json").read_text())):
+        assert size_plan.taken(plan) == made
+    with pytest.raises(ValueError, match="A plan is a Plan, the path of one or a dict, not 3"):
+        lookupify(parent, plan=3)
 
 
 @pytest.mark.parametrize("images", [None, IMAGES[:0], IMAGES[:, 1:]])
@@ -231,6 +408,8 @@ def test_names_have_to_be_clear():
         ("{", "is no plan"),
         ("[]", "is no plan"),
         ('{"layers": [{}]}', "is no plan"),
+        ('{"model": "m", "unit": "joules", "budget": 1, "other_cost": 0, "layers": []}', "joules"),
+        ('{"model": "m", "unit": "bytes", "budget": NaN, "other_cost": 0, "layers": []}', "budget"),
     ],
 )
 def test_a_file_that_is_no_plan_is_refused(tmp_path, text, message):
@@ -240,6 +419,12 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, text, message):
         size_plan.load(path)
     with pytest.raises(FileNotFoundError, match=r"No plan .*other\.json"):
         size_plan.load(tmp_path / "other.json")
+
+
+def test_a_layer_that_is_listed_twice_is_refused(made, tmp_path):
+    dataclasses.replace(made, layers=(*made.layers, made.layers[1])).save(tmp_path / "plan.json")
+    with pytest.raises(ValueError, match="lists layer conv 2 times"):
+        size_plan.load(tmp_path / "plan.json")
 
 
 @pytest.mark.parametrize("sizes", [(4, None), (None, 2), (4, 5), (0, 1), (4.5, 2), ("8", 2)])

@@ -90,14 +90,25 @@ def test_what_tighten_cannot_do_is_refused():
 
 
 def test_a_loosened_plan_starts_larger():
-    layers = (
-        size_plan.Choice("a", (3, 3, 4, 6), 8, 2, 1.0, 2.0, 0.1),
-        size_plan.Choice("b", (4, 6), 4, 3, 1.0, 2.0, 0.1),
-        size_plan.Choice("c", (4, 6), None, None, 2.0, 2.0, 0.0),
+    model = chain(
+        (4, 4, 4),
+        keras.layers.Conv2D(6, 3, name="a"),
+        keras.layers.Conv2DTranspose(2, 2, name="b"),
+        keras.layers.Dense(6, name="c"),
     )
-    plan = size_plan.Plan("net", "bytes", 9.0, 0.0, layers)
-    assert size_plan.loosened(plan, 2, 1.5).sizes == {"a": (12, 4), "b": (5, 5)}
-    assert size_plan.loosened(plan, 1, 1) == plan
+    sizes = {"a": (8, 2), "b": (4, 3), "c": (None, None)}
+    layers = [
+        size_plan.Choice(name, tuple(model.get_layer(name).kernel.shape), k, s, 1.0, 2.0, 0.1)
+        for name, (k, s) in sizes.items()
+    ]
+    plan = size_plan.Plan("net", "bytes", 9.0, 0.0, tuple(layers))
+    # The transposed layer has 2 * 2 * 2 weight vectors.
+    assert size_plan.loosened(plan, model, 2, 1.5).sizes == {"a": (12, 4), "b": (6, 6)}
+    assert size_plan.loosened(plan, model, 1, 9).sizes == {"a": (53, 2), "b": (7, 3)}
+    assert size_plan.loosened(plan, model, 1, 1) == plan
+    for factors in ((-1, 1), (1, 0.5), (float("nan"), 1)):
+        with pytest.raises(ValueError, match="finite number >= 1"):
+            size_plan.loosened(plan, model, *factors)
 
 
 # Dead rows

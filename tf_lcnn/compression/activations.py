@@ -90,48 +90,93 @@ def _places(rng, images, positions, *, wanted):
 class Moments:
     """Means and second moments of the patches of a layer, and of its targets.
 
-    With `centered` the means are taken off: a bias, or the batch normalization that follows,
-    makes good for any constant error.
+    The means of calls whose constant errors are corrected behind the layer are taken off.
 
     Attributes:
-        patch_mean, target_mean: (taps*m,) and (n,).
+        patch_means, target_means: (corrections, taps*m) and (corrections, n): the means of the
+            calls that one bias or batch normalization corrects. Without any, of all calls.
         patches: (taps*m, taps*m).
         cross: patches with targets, (taps*m, n).
         target_power: second moment of the targets, summed over filters.
     """
 
-    patch_mean: np.ndarray
-    target_mean: np.ndarray
+    patch_means: np.ndarray
+    target_means: np.ndarray
     patches: np.ndarray
     cross: np.ndarray
     target_power: float
 
 
-def moments(pairs, centered):
-    """Moments of pairs (patches, targets), batch by batch."""
-    count, square, cross, power, first, wanted = 0, 0.0, 0.0, 0.0, 0.0, 0.0
-    offsets = (0.0, 0.0)
-    for patches, targets in pairs:
-        if centered and not count:
-            # Moments about a point near the mean keep the digits that matter.
-            offsets = patches.mean(axis=0), targets.mean(axis=0)
-        patches, targets = patches - offsets[0], targets - offsets[1]
-        count += len(patches)
-        square = square + (patches.T @ patches).astype(np.float64)
-        cross = cross + (patches.T @ targets).astype(np.float64)
-        power += float((targets.astype(np.float64) ** 2).sum())
-        first = first + patches.sum(axis=0, dtype=np.float64)
-        wanted = wanted + targets.sum(axis=0, dtype=np.float64)
-    square, cross, power = square / count, cross / count, power / count
-    first, wanted = first / count, wanted / count
-    if centered:
-        square = square - np.outer(first, first)
-        cross = cross - np.outer(first, wanted)
-        power -= float((wanted**2).sum())
+def moments(pairs, of_call=()):
+    """Moments of pairs (patches, targets).
+
+    Args:
+        pairs: iterable; for each batch of images one pair for each call of the layer, in order.
+        of_call: for each call the number of the correction (a bias, a batch normalization) that
+            takes constant errors off; empty if there is none.
+    """
+    parts = [_Sums(bool(of_call)) for _ in range(max(of_call, default=0) + 1)]
+    for i, (patches, targets) in enumerate(pairs):
+        parts[of_call[i % len(of_call)] if of_call else 0].add(patches, targets)
+    count = sum(part.count for part in parts)
+    square = sum(part.square for part in parts) / count
     # Products of float32 are rounded by about this much, and could leave negative eigenvalues.
     square = square + _ROUNDING * np.trace(square) / len(square) * np.eye(len(square))
-    means = first + offsets[0], wanted + offsets[1]
-    return Moments(*means, square, cross, max(power, 0.0))
+    return Moments(
+        np.stack([part.patch_mean for part in parts]),
+        np.stack([part.target_mean for part in parts]),
+        square,
+        sum(part.cross for part in parts) / count,
+        max(sum(part.power for part in parts) / count, 0.0),
+    )
+
+
+class _Sums:
+    """Sums over pairs (patches, targets), about their means or as they are."""
+
+    def __init__(self, centered):
+        self._centered = centered
+        self.count = 0
+        self._square = self._cross = self._power = self._first = self._wanted = 0.0
+        self._offsets = (0.0, 0.0)
+
+    def add(self, patches, targets):
+        if self._centered and not self.count:
+            # Moments about a point near the mean keep the digits that matter.
+            self._offsets = patches.mean(axis=0), targets.mean(axis=0)
+        patches, targets = patches - self._offsets[0], targets - self._offsets[1]
+        self.count += len(patches)
+        self._square = self._square + (patches.T @ patches).astype(np.float64)
+        self._cross = self._cross + (patches.T @ targets).astype(np.float64)
+        self._power += float((targets.astype(np.float64) ** 2).sum())
+        self._first = self._first + patches.sum(axis=0, dtype=np.float64)
+        self._wanted = self._wanted + targets.sum(axis=0, dtype=np.float64)
+
+    def _centers(self):
+        first, wanted = self._first / self.count, self._wanted / self.count
+        return (first, wanted) if self._centered else (0 * first, 0 * wanted)
+
+    @property
+    def square(self):
+        first, _ = self._centers()
+        return self._square - self.count * np.outer(first, first)
+
+    @property
+    def cross(self):
+        return self._cross - self.count * np.outer(*self._centers())
+
+    @property
+    def power(self):
+        _, wanted = self._centers()
+        return self._power - self.count * float((wanted**2).sum())
+
+    @property
+    def patch_mean(self):
+        return self._first / self.count + self._offsets[0]
+
+    @property
+    def target_mean(self):
+        return self._wanted / self.count + self._offsets[1]
 
 
 def call_counts(model):

@@ -1,23 +1,21 @@
 """The weights of an LCNN from those of its trained parent, layer by layer: `transcribe`.
 
-Each layer is coded (`coding.code`) so that on real images its output is that of the parent's
-layer, given the input that the layers coded before it leave to it. So a layer makes good for some
+Each layer is coded (`sparse_coding.code`) so that on real images its output is that of the
+parent's layer, given the input that the layers coded before it produce. So a layer corrects some
 of the errors of the layers in front.
 """
 
 import dataclasses
-import hashlib
-import json
 import math
-import pathlib
 
 import keras
 import numpy as np
 
-from tf_lcnn import files
+from tf_lcnn import checks
 from tf_lcnn.compression import activations, sparse_coding
+from tf_lcnn.compression.store import Store, fingerprint
 from tf_lcnn.graph import folding, intercept
-from tf_lcnn.graph.trace import sublayers, trace
+from tf_lcnn.graph.trace import own_weights, sublayers, trace
 from tf_lcnn.layers import family
 
 # Weights that few patches tell apart stay near the parent's: relative to the mean moment.
@@ -50,12 +48,12 @@ class LayerError:
 
 def table(errors):
     """The lines of a table of LayerErrors."""
-    width = max([5, *(len(each.name) for each in errors)])
+    width = max([5, *(len(layer.name) for layer in errors)])
     lines = [f"{'layer':{width}}     k   s  weight error  output error"]
-    for each in errors:
+    for layer in errors:
         lines.append(
-            f"{each.name:{width}}  {each.dictionary_size:4}  {each.lookups:2}  "
-            f"{each.weight_error:12.4f}  {each.output_error:12.4f}"
+            f"{layer.name:{width}}  {layer.dictionary_size:4}  {layer.lookups:2}  "
+            f"{layer.weight_error:12.4f}  {layer.output_error:12.4f}"
         )
     return "\n".join(lines)
 
@@ -69,7 +67,8 @@ def transcribe(parent, lcnn, pairs, lookups, images, seed=0, cache=None, report=
             run, and so are the moving means of batch normalizations right behind them.
         pairs: (parent's layer, LCNN's layer) for each lookup layer.
         lookups: s for each layer's name.
-        images: (count, ...) inputs as the model takes them, a few hundred.
+        images: a few hundred inputs as the model takes them, in any form that `checks.inputs`
+            takes.
         seed: of dictionaries and sampled positions.
         cache: folder that keeps each layer as it is done, so that a second call goes on after
             an interruption; None keeps nothing.
@@ -82,12 +81,10 @@ def transcribe(parent, lcnn, pairs, lookups, images, seed=0, cache=None, report=
         ValueError: no images or images of another shape, weights or activations that are not
             finite, or a cache of another model, plan, seed or other images.
     """
-    images = checked_images(parent, images)
-    for layer, _ in pairs:
-        for weights in layer.get_weights():
-            if not np.isfinite(weights).all():
-                raise ValueError(f"The weights of layer {layer.name} have NaN or infinity in them.")
-    counts, normalizations = activations.call_counts(parent), _normalizations(lcnn)
+    images = calibration_images(parent, images)
+    checks.whole_number(seed, "The seed", least=0)
+    refuse_unusable_weights(parent)
+    counts, calls = activations.call_counts(parent), trace(lcnn)
     order = {key: i for i, key in enumerate(counts)}
     pairs = sorted(
         (pair for pair in pairs if id(pair[0]) in counts), key=lambda pair: order[id(pair[0])]
@@ -95,25 +92,28 @@ def transcribe(parent, lcnn, pairs, lookups, images, seed=0, cache=None, report=
     store = None
     if cache is not None:
         sizes = [[copy.name, copy.dictionary_size, lookups[copy.name]] for _, copy in pairs]
-        store = _Store(cache, _fingerprint(parent, sizes, images, seed))
+        store = Store(cache, fingerprint(parent, images, sizes, seed))
     errors = []
     for number, (layer, copy) in enumerate(pairs):
-        kept = store and store.get(number)
-        if kept is None:
-            kept = _code_layer(
-                *(parent, lcnn, layer, copy, normalizations.get(id(copy)), lookups[copy.name]),
-                *(images, counts[id(layer)], seed + number),
+        offsets = _Offsets(copy, folding.normalizations(copy, calls))
+        coded = store and store.get(number, _CODED)
+        if coded is None:
+            twins = (
+                activations.sample(model, twin, images, counts[id(layer)], seed + number)
+                for model, twin in ((lcnn, copy), (parent, layer))
             )
+            coded = _code_pair(layer, copy, lookups[copy.name], twins, offsets, seed + number)
             if store:
-                store.put(number, kept)
-        _assign(copy, normalizations.get(id(copy)), kept)
+                store.put(number, coded)
+        family.of(copy).set_lookups(copy, coded["dictionary"], coded["coefficients"])
+        offsets.add(coded["shift"])
         errors.append(
             LayerError(
                 copy.name,
                 copy.dictionary_size,
                 lookups[copy.name],
-                float(kept["weight_error"]),
-                float(kept["output_error"]),
+                float(coded["weight_error"]),
+                float(coded["output_error"]),
             )
         )
         if report is not None:
@@ -121,31 +121,48 @@ def transcribe(parent, lcnn, pairs, lookups, images, seed=0, cache=None, report=
     return errors
 
 
-def checked_images(model, images):
-    """The images as float32, refused with ValueError unless the model can be run on them."""
+def calibration_images(model, images):
+    """The images as one float32 array; ValueError unless the model can be run on them."""
     if images is None:
         raise ValueError("No calibration images: a few hundred inputs of the model are needed.")
-    images = np.asarray(images, np.float32)
-    shape = tuple(model.inputs[0].shape[1:])
-    if not len(images):
-        raise ValueError("No calibration images: coding trained weights needs a few hundred.")
-    fits = images.ndim == len(shape) + 1 and all(
-        wanted in (None, size) for wanted, size in zip(shape, images.shape[1:], strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"The calibration images have shape {images.shape}, but {model.name} takes {shape} "
-            "each, with one more axis in front."
-        )
-    if not np.isfinite(images).all():
-        raise ValueError("The calibration images have NaN or infinity in them.")
-    return images
+    return checks.inputs(images, checks.input_shape(model), "calibration images")
 
 
-def _normalizations(model):
-    """id of a layer -> the BatchNormalization that alone takes its output."""
-    calls = trace(model)
-    return {id(call.follows): call.layer for call in calls if folding.follows_alone(call)}
+def refuse_unusable_weights(model):
+    """Raises ValueError where a layer's weights have NaN or infinity in them."""
+    for layer in sublayers(model):
+        if any(not np.isfinite(keras.ops.convert_to_numpy(w)).all() for w in own_weights(layer)):
+            raise ValueError(f"The weights of layer {layer.name} have NaN or infinity in them.")
+
+
+class _Offsets:
+    """What can correct a constant error of a layer's output: its bias, or normalizations behind.
+
+    Attributes:
+        of_call: for each call of the layer the number of the variable that corrects it; empty if
+            a call has none.
+    """
+
+    def __init__(self, layer, normalizations):
+        self._bias = layer.bias if layer.use_bias else None
+        self._means = []
+        self.of_call = [0] * len(normalizations)
+        if self._bias is None:
+            self.of_call = []
+            if normalizations and None not in normalizations:
+                different = list({id(x): x for x in normalizations}.values())
+                self._means = [x.moving_mean for x in different]
+                self.of_call = [
+                    next(i for i, x in enumerate(different) if x is y) for y in normalizations
+                ]
+
+    def add(self, shift):
+        """Adds to the layer's output, (variables, n) or, for one variable, (n,)."""
+        shift = np.atleast_2d(shift).astype(np.float32)
+        if self._bias is not None:
+            self._bias.assign(self._bias + shift[0])
+        for mean, offset in zip(self._means, shift, strict=bool(self._means)):
+            mean.assign(mean - offset)
 
 
 def flat_kernel(layer):
@@ -153,105 +170,98 @@ def flat_kernel(layer):
     return family.either(layer).kernel(layer)
 
 
-def _code_layer(parent, lcnn, layer, copy, normalization, s, images, calls, seed):
+_CODED = ("dictionary", "coefficients", "shift", "weight_error", "output_error")
+
+
+def _code_pair(layer, copy, s, twins, offsets, seed):
+    """The arrays `_CODED` of one layer.
+
+    Args:
+        layer, copy: the parent's and the LCNN's.
+        s: lookups.
+        twins: what the copy sees in the LCNN and the layer in the parent, see
+            `activations.sample`.
+        offsets: an _Offsets.
+    """
     weights = flat_kernel(layer)
-    taps, m, n = weights.shape
-    flat = weights.reshape(taps * m, n).astype(np.float32)
-    twins = (
-        activations.sample(model, each, images, calls, seed)
-        for model, each in ((lcnn, copy), (parent, layer))
-    )
+    groups = Groups(layer)
     seen = activations.moments(
-        ((mine, theirs @ flat) for mine, theirs in zip(*twins, strict=True)),
-        centered=layer.use_bias or normalization is not None,
+        ((mine, groups.product(theirs)) for mine, theirs in zip(*twins, strict=True)),
+        offsets.of_call,
     )
     if not (np.isfinite(seen.patches).all() and np.isfinite(seen.cross).all()):
         raise ValueError(f"Layer {layer.name} computes NaN or infinity on the calibration images.")
-    found = code_layer(_target(seen, weights), seen.patches, copy.dictionary_size, s, seed)
-    kernel = found.kernel
-    coded = kernel.reshape(taps * m, n)
-    lost = seen.target_power + float(
-        np.einsum("in,in->", coded, seen.patches @ coded) - 2 * (coded * seen.cross).sum()
-    )
+    codes, lost = [], seen.target_power
+    shift = seen.target_means.copy()
+    for rows, filters in groups.parts:
+        moment, cross = seen.patches[rows, rows], seen.cross[rows, filters]
+        target = _target(moment, cross, weights[..., filters])
+        code = code_layer(target, moment, copy.dictionary_size, s, seed)
+        codes.append(code)
+        coded = code.kernel.reshape(len(moment), -1)
+        lost += float(np.einsum("in,in->", coded, moment @ coded) - 2 * (coded * cross).sum())
+        shift[:, filters] -= seen.patch_means[:, rows] @ coded
+    kernel = np.concatenate([code.kernel for code in codes], axis=-1)
     power = seen.target_power
     return {
-        "dictionary": found.dictionary,
-        "coefficients": found.coefficients,
+        "dictionary": np.concatenate([code.dictionary for code in codes]),
+        "coefficients": np.concatenate([code.coefficients for code in codes], axis=-1),
         # What the output's mean lacks.
-        "shift": seen.target_mean - seen.patch_mean @ coded,
+        "shift": shift,
         "weight_error": np.linalg.norm(kernel - weights) / max(np.linalg.norm(weights), 1e-300),
         "output_error": math.sqrt(max(lost, 0.0) / power) if power else 0.0,
     }
+
+
+class Groups:
+    """The groups of a layer's channels; one, for most layers.
+
+    Attributes:
+        parts: for each group, slices of the rows of its patches and of its filters.
+    """
+
+    def __init__(self, layer):
+        weights = flat_kernel(layer)
+        taps, m, n = weights.shape
+        count = family.either(layer).groups(layer)
+        self.parts = [
+            (slice(g * taps * m, (g + 1) * taps * m), slice(g * n // count, (g + 1) * n // count))
+            for g in range(count)
+        ]
+        self._flat = weights.reshape(taps * m, n).astype(np.float32)
+
+    def product(self, patches, flat=None):
+        """The layer's output at patches, without bias; with other weights (taps*m, n) theirs."""
+        flat = self._flat if flat is None else flat
+        outputs = [patches[:, rows] @ flat[:, filters] for rows, filters in self.parts]
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
 
 
 def code_layer(weights, moment, k, s, seed, rounds=sparse_coding.ROUNDS):
     """The Code of a layer (taps, m, n), by all kernel positions at once where they are not many."""
     taps, m, n = weights.shape
     s = min(s, k)
+    if not moment.any():
+        # The layer sees nothing but zeros, or always the same: any metric is as good.
+        moment = np.eye(taps * m)
     if taps * max(m, k) <= JOINT_LIMIT:
         return sparse_coding.code(weights, moment, k, s, seed, rounds)
     channels = np.einsum("amab->mb", moment.reshape(taps, m, taps, m)) / taps
     vectors = np.moveaxis(weights, 1, 0).reshape(1, m, taps * n)
-    found = sparse_coding.code(vectors, channels, k, s, seed, rounds)
-    coefficients = np.moveaxis(found.coefficients.reshape(k, taps, n), 0, 1)
-    return sparse_coding.Code(found.dictionary, coefficients, found.error)
+    code = sparse_coding.code(vectors, channels, k, s, seed, rounds)
+    coefficients = np.moveaxis(code.coefficients.reshape(k, taps, n), 0, 1)
+    return sparse_coding.Code(code.dictionary, coefficients, code.error)
 
 
-def _target(seen, weights):
+def _target(moment, cross, weights):
     """The dense weights that would follow the parent best from the inputs as they are now."""
-    taps, m, n = weights.shape
-    ridge = RIDGE * np.trace(seen.patches) / len(seen.patches) + 1e-300
-    moment = seen.patches + ridge * np.eye(len(seen.patches))
-    wanted = np.linalg.solve(moment, seen.cross + ridge * weights.reshape(taps * m, n))
-    return wanted.reshape(taps, m, n)
+    ridge = RIDGE * np.trace(moment) / len(moment) + 1e-300
+    flat = weights.reshape(len(moment), -1)
+    wanted = np.linalg.solve(moment + ridge * np.eye(len(moment)), cross + ridge * flat)
+    return wanted.reshape(weights.shape)
 
 
-def _assign(copy, normalization, kept):
-    family.of(copy).set_lookups(copy, kept["dictionary"], kept["coefficients"])
-    if copy.use_bias:
-        copy.bias.assign(copy.bias + kept["shift"].astype(np.float32))
-    elif normalization is not None:
-        normalization.moving_mean.assign(
-            normalization.moving_mean - kept["shift"].astype(np.float32)
-        )
-
-
-def _fingerprint(parent, sizes, images, seed):
-    digest = hashlib.sha256(json.dumps([sizes, seed, images.shape]).encode())
-    for array in (*parent.get_weights(), images):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-class _Store:
-    """A folder of coded layers, of one model, plan, seed and set of images."""
-
-    def __init__(self, folder, fingerprint):
-        self.folder = pathlib.Path(folder)
-        mark = self.folder / "fingerprint.txt"
-        if mark.is_file() and mark.read_text(encoding="utf-8").strip() != fingerprint:
-            raise ValueError(
-                f"{self.folder} holds coded layers of another model, plan, seed or other images: "
-                "take another cache folder."
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        files.write(mark, fingerprint + "\n")
-
-    def _path(self, number):
-        return self.folder / f"layer{number:03}.npz"
-
-    def get(self, number):
-        if not self._path(number).is_file():
-            return None
-        with np.load(self._path(number)) as arrays:
-            return dict(arrays)
-
-    def put(self, number, arrays):
-        with files.replacing(self._path(number)) as beside, open(beside, "wb") as file:
-            np.savez(file, **arrays)
-
-
-def reestimate(model, batches):
+def reestimate(model, images):
     """Sets the statistics of batch normalization to those of these images, in order of depth.
 
     Nothing is trained: the mean over batches of what each BatchNormalization sees, all other
@@ -259,32 +269,30 @@ def reestimate(model, batches):
 
     Args:
         model: a built Keras model; its moving means and variances change.
-        batches: iterable of inputs, at least one batch; of some hundred images each.
+        images: inputs in any form that `checks.batches` takes; an array is taken in batches of a
+            hundred, others as they come.
 
     Raises:
-        ValueError: there is no batch.
+        ValueError: there are no images, or see `checks.batches`.
     """
-    found = [
+    normalizations = [
         layer
         for layer in sublayers(model)
         if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     ]
-    momenta = [layer.momentum for layer in found]
-    seen = 0
+    momenta = [layer.momentum for layer in normalizations]
+    batches = checks.batches(images, checks.input_shape(model), "calibration images")
     try:
         # Only these run as in training: dropout, for one, does not.
-        with intercept.calls(dict.fromkeys(found, _call_training)):
-            for images in batches:
-                for layer in found:
+        with intercept.calls(dict.fromkeys(normalizations, _call_training)):
+            for seen, (inputs, _) in enumerate(batches):
+                for layer in normalizations:
                     # A running mean over all batches, each of the same weight.
                     layer.momentum = seen / (seen + 1)
-                model(images, training=False)
-                seen += 1
+                model(inputs, training=False)
     finally:
-        for layer, momentum in zip(found, momenta, strict=True):
+        for layer, momentum in zip(normalizations, momenta, strict=True):
             layer.momentum = momentum
-    if not seen:
-        raise ValueError("No images to re-estimate batch normalization on.")
 
 
 def _call_training(call, inputs, training=None, mask=None):

@@ -9,24 +9,16 @@ error does to the output of the model, measured once per layer. A greedy walk al
 hulls of error over cost then spends the budget where it buys most.
 """
 
-import contextlib
-import functools
-import math
-
-import keras
-import numpy as np
-
-from tf_lcnn.compression import activations, coding, sites
+from tf_lcnn import checks
+from tf_lcnn.compression import coding
+from tf_lcnn.compression.sensitivity import sensitivity
+from tf_lcnn.compression.sites import kernel_shape, other_cost, sites
 from tf_lcnn.compression.size_plan import UNITS, Choice, Plan
-from tf_lcnn.lite import prices
+from tf_lcnn.graph import rebuild
 
 # The sizes that are tried. The native kernels run k of 16 to 128 with s of 4 and 8 in registers.
 SIZES = (4, 8, 16, 32, 64, 128, 256)
 LOOKUPS = (1, 2, 3, 4, 8)
-
-# Rounds of coding that tell sizes apart; the coding itself takes more.
-_ROUNDS = 2
-_PATCHES = 8_000
 
 
 def plan(
@@ -34,167 +26,95 @@ def plan(
     budget,
     unit="multiplications",
     images=None,
-    costs=prices.DEFAULT,
+    prices=None,
     seed=0,
     *,
-    quantize=None,
-    delegate=False,
+    cache=None,
+    progress=None,
 ):
     """Chooses k and s, or dense, for each layer of a trained model.
 
+    A minute of processor time for a net of eight layers. Another budget, or another unit, for the
+    same model and images takes none.
+
     Args:
-        model: functional or Sequential, trained; it is not changed.
+        model: functional or Sequential with one input, trained; it is not changed.
         budget: for the whole model: multiplications of one image (unpadded count), bytes of
             float32 weights, or milliseconds of one image on one thread.
-        unit: one of `UNITS`.
-        images: (count, ...) real inputs as the model takes them, a few hundred.
-        costs: for milliseconds, the `lite.cost_model.Prices` of the machine.
+        unit: one of `size_plan.UNITS`.
+        images: a few hundred real inputs as the model takes them, in any form that
+            `checks.inputs` takes.
+        prices: for milliseconds, what layers take on the machine: an object with
+            `seconds(layer, call, k, s)`, the seconds of a `graph.trace.Call` of a Keras layer
+            with k rows and s lookups, or dense for k = None; None where it cannot run so.
+            `lite.plan_prices.PlanPrices` is one.
         seed: of the coding.
-        quantize: for milliseconds, the number format: None for float32, or "int8".
-        delegate: for milliseconds, whether LiteRT will run the file with the native delegate,
-            which likes k of 16 to 128 and s of 4 and 8.
+        cache: folder that keeps the errors of each layer, so that a second call goes on after an
+            interruption; None keeps nothing.
+        progress: called with (name of the layer, its number from 0, how many) as it begins.
 
     Returns:
-        Plan. No lookup layer in it is dearer than its dense one.
+        Plan. No lookup layer in it has more of the unit, or more multiplications, than its dense
+        one.
 
     Raises:
-        ValueError: an unknown unit, no images or images that do not fit, two layers of one
-            name, a budget that no choice of sizes keeps, or a delegate that was not built.
+        ValueError: an unknown unit; a budget that is no number above 0, or that no choice of
+            sizes keeps; no images, or images that do not fit or all give the same output; weights
+            with NaN; several inputs; two layers of one name, or no layer that can have lookups;
+            milliseconds without prices, or prices without milliseconds; a cache of another model,
+            seed or other images.
     """
     if unit not in UNITS:
         raise ValueError(f"Unknown unit {unit!r}: {', '.join(UNITS)}.")
-    if unit != "milliseconds" and (quantize or delegate):
-        raise ValueError(f"quantize and delegate are for milliseconds, not for {unit}.")
-    found = sites.find(model)
-    price = functools.partial(
-        sites.price, unit, functools.partial(sites.seconds, costs, quantize, delegate)
-    )
-    dense = {site.name: price(site, None, None) for site in found}
-    other = sites.other_cost(model, found, unit)
-    options = _priced(found, dense, price)
+    checks.number(budget, f"The budget in {unit}", above=0)
+    if (unit == "milliseconds") != (prices is not None):
+        raise ValueError(
+            "Milliseconds need prices, and only they do: "
+            "prices=PlanPrices(lite.prices.machine()), of lite.plan_prices."
+        )
+    rebuild.refuse_other_models(model)
+    images = coding.calibration_images(model, images)
+    checks.whole_number(seed, "The seed", least=0)
+    coding.refuse_unusable_weights(model)
+    places = sites(model)
+    if not places:
+        raise ValueError(f"{model.name} has no layer that can have lookups: nothing to plan.")
+    dense = {site.name: site.cost(unit, prices) for site in places}
+    other = other_cost(model, dense, unit)
+    options = {site.name: _options(site, unit, prices) for site in places}
     least = other + sum(min(cost for _, _, cost in rows) for rows in options.values())
     if budget < least:
         raise ValueError(
             f"A budget of {budget:,.6g} {unit} cannot be kept: the smallest sizes take "
             f"{least:,.6g}, the dense {model.name} {other + sum(dense.values()):,.6g}."
         )
-    errors = sensitivity(
-        model, {n: [r[:2] for r in rows] for n, rows in options.items()}, images, seed
-    )
+    layers = {site.name: site.layer for site in places}
+    how = {"cache": cache, "progress": progress}
+    errors = sensitivity(model, layers, SIZES, LOOKUPS, images, seed, **how)
     offers = {
         name: [(cost, errors[name][k, s], k, s) for k, s, cost in rows]
         for name, rows in options.items()
     }
     chosen = _spend(offers, budget - other)
-    layers = tuple(
-        Choice(site.name, site.kernel, k, s, cost, dense[site.name], error)
-        for site in found
-        for cost, error, k, s in (chosen[site.name],)
-    )
-    return Plan(model.name, unit, budget, other, layers)
+    choices = []
+    for name, layer in layers.items():
+        cost, error, k, s = chosen[name]
+        choices.append(Choice(name, kernel_shape(layer), k, s, cost, dense[name], error))
+    return Plan(model.name, unit, float(budget), other, tuple(choices))
 
 
-def _priced(found, dense, price):
-    """name -> [(k, s, cost)]: what is cheaper than dense, and dense."""
-    options = {}
-    for site in found:
-        *taps, _, n = site.kernel
-        rows = [(None, None, dense[site.name])]
-        for k in SIZES:
-            if k >= n * math.prod(taps):
+def _options(site, unit, prices):
+    """[(k, s, cost)]: dense, and what costs less and does not multiply more."""
+    dense, multiplications = site.cost(unit, prices), site.multiplications()
+    rows = [(None, None, dense)]
+    for k in (k for k in SIZES if k < site.weight_vectors):
+        for s in (s for s in LOOKUPS if s <= k):
+            if site.multiplications(k, s) > multiplications and unit != "bytes":
                 continue
-            for s in LOOKUPS:
-                if s <= k:
-                    rows.append((k, s, price(site, k, s)))
-        options[site.name] = [row for row in rows if row[0] is None or row[2] < rows[0][2]]
-    return options
-
-
-def sensitivity(model, sizes, images, seed=0):
-    """What coding each layer in each of these sizes costs the output of the model.
-
-    Args:
-        model: trained; it is not changed.
-        sizes: layer name -> [(k, s)].
-        images: see `plan`.
-        seed: of the coding.
-
-    Returns:
-        name -> {(k, s): error}: the mean square that this layer's coding alone, all others
-        dense, adds to the model's output, as a share of the output's power; 0 for (None, None).
-    """
-    images = coding.checked_images(model, images)
-    counts = activations.call_counts(model)
-    layers = sites.candidates(model)
-    clean = _outputs(model, images)
-    power = float(((clean - clean.mean(axis=0)) ** 2).sum())
-    table = {}
-    for name, rows in sizes.items():
-        layer = layers[name]
-        weights = coding.flat_kernel(layer)
-        flat = weights.reshape(-1, weights.shape[-1]).astype(np.float32)
-        seen = activations.moments(
-            (
-                (x, x @ flat)
-                for x in activations.sample(
-                    model, layer, images, counts[id(layer)], seed, patches=_PATCHES
-                )
-            ),
-            centered=True,
-        )
-        codes = {
-            (k, s): coding.code_layer(weights, seen.patches, k, s, seed, _ROUNDS)
-            for k, s in rows
-            if k is not None
-        }
-        table[name] = {(None, None): 0.0}
-        if not codes:
-            continue
-        # The errors of all sizes differ in strength more than in kind: one of them, of middle
-        # strength, tells what they do to the output.
-        middle = sorted(codes, key=lambda size: codes[size].error)[len(codes) // 2]
-        factor = 0.0
-        if codes[middle].error:
-            shift = _output_shift(model, layer, codes[middle].kernel, seen, images, clean)
-            factor = shift / power / codes[middle].error
-        table[name].update({size: factor * found.error for size, found in codes.items()})
-    return table
-
-
-def _outputs(model, images):
-    rows = [
-        keras.ops.convert_to_numpy(model(batch, training=False))
-        for batch in activations.batches(images)
-    ]
-    return np.concatenate(rows).astype(np.float64)
-
-
-def _output_shift(model, layer, coded, seen, images, clean):
-    """Sum of squares by which the model's output moves with this kernel in the layer."""
-    trained_weights = layer.get_weights()
-    difference = (coded - coding.flat_kernel(layer)).reshape(-1, coded.shape[-1])
-    # Constant errors are made good, see `patches.Moments`.
-    constant = (seen.patch_mean @ difference).astype(np.float32)
-    try:
-        with _shifted(layer, -constant):
-            kernel = coded.reshape(trained_weights[0].shape).astype(np.float32)
-            layer.set_weights([kernel, *trained_weights[1:]])
-            return float(((_outputs(model, images) - clean) ** 2).sum())
-    finally:
-        layer.set_weights(trained_weights)
-
-
-@contextlib.contextmanager
-def _shifted(layer, offset):
-    """Within this context the layer adds an offset per filter before its activation."""
-    activation = layer.activation
-    if getattr(layer, "data_format", "channels_last") == "channels_first":
-        offset = offset[:, None, None]
-    layer.activation = lambda x: activation(x + keras.ops.cast(offset, x.dtype))
-    try:
-        yield
-    finally:
-        layer.activation = activation
+            cost = site.cost(unit, prices, k, s)
+            if cost is not None and cost < dense:
+                rows.append((k, s, cost))
+    return rows
 
 
 def _hull(rows):
@@ -245,6 +165,6 @@ def _fill(chosen, options, left):
         ]
         if not better:
             return chosen
-        _, name, row = max(better, key=lambda each: each[0])
+        _, name, row = max(better, key=lambda gain: gain[0])
         left -= row[0] - chosen[name][0]
         chosen = {**chosen, name: row}

@@ -1,16 +1,14 @@
 """The layers of a model that a plan can change, and what each size of them costs."""
 
 import dataclasses
-import math
 
 import keras
 import numpy as np
 
-from tf_lcnn.compression.convert import decisions
+from tf_lcnn.compression.decisions import decisions
 from tf_lcnn.costs.counting import profile, sparse_bytes
 from tf_lcnn.graph.trace import sublayers, trace
 from tf_lcnn.layers import family
-from tf_lcnn.lite import delegate_price, lowerings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,87 +17,49 @@ class Site:
 
     Attributes:
         layer, name: of the dense model.
-        kernel: shape of its kernel.
-        runs: a Run for each time that it runs in one pass.
+        calls: a `graph.trace.Call` for each time that it runs in one pass.
+        stages: the `family.Stages` of each call.
+        kernel: (taps, m, n), the shape of the weights that lookups replace; m is the length of a
+            weight vector.
     """
 
     layer: keras.Layer
     name: str
+    calls: tuple
+    stages: tuple
     kernel: tuple
-    runs: tuple
 
-    def constants(self, run, k, s):
-        """What the cost model and the delegate ask for: sizes, and s lookups anywhere."""
-        *taps, m, n = self.kernel
-        shape = (*(taps or (1, 1)), k, n)
-        if s < k:
-            # Where lookups fall decides how many steps the native kernels take.
-            places = np.random.default_rng(0).random(shape).argpartition(s - 1, axis=2)
-            coefficients = np.zeros(shape, np.float32)
-            np.put_along_axis(coefficients, places[:, :, :s], 1.0, axis=2)
-        else:
-            coefficients = np.ones(shape, np.float32)
-        return lowerings.Constants(
-            name=self.name,
-            dictionary=np.ones((m, k), np.float32),
-            coefficients=coefficients,
-            bias=np.zeros(n, np.float32),
-            strides=getattr(self.layer, "strides", (1, 1)),
-            padding=getattr(self.layer, "padding", "valid").upper(),
-            dilation=getattr(self.layer, "dilation_rate", (1, 1)),
-            activation=keras.activations.linear,
-            input_size=run.input_size,
-            dictionary_positions=run.dictionary_positions,
-            positions=run.positions,
-            dense=not taps,
-            rows_dropped=0,
-        )
+    @property
+    def weight_vectors(self):
+        """How many vectors one dictionary replaces: it has to have fewer rows."""
+        return family.replacing(self.layer).weight_vectors(self.layer)
 
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One run of a layer on one image.
-
-    Attributes:
-        input_size: (height, width) of the input; a dense layer's is one row.
-        dictionary_positions, positions: of S and of the output, unpadded.
-    """
-
-    input_size: tuple
-    dictionary_positions: int
-    positions: int
-
-
-def price(unit, seconds, site, k, s):
-    """What a Site costs with k and s, dense if k is None.
-
-    Args:
-        unit: one of `planner.UNITS`.
-        seconds: for milliseconds, a function of (site, run, k, s).
-    """
-    *taps, m, n = site.kernel
-    area = math.prod(taps)
-    if unit == "multiplications":
+    def multiplications(self, k=None, s=None):
+        """Of one image, unpadded, with k rows and s lookups; dense for k = None."""
         if k is None:
-            return sum(run.positions for run in site.runs) * area * m * n
-        return sum(
-            run.dictionary_positions * m * k + run.positions * area * n * s for run in site.runs
-        )
-    if unit == "bytes":
+            return sum(stage.dense for stage in self.stages)
+        taps, _, n = self.kernel
+        return sum(stage.dictionary(k) + stage.lookup(taps * n * s) for stage in self.stages)
+
+    def bytes(self, k=None, s=None):
+        """Of the float32 weights in a .tflite, as `profile` counts them."""
+        taps, m, n = self.kernel
+        kind = family.replacing(self.layer)
+        beside = n + sum(np.prod(w.shape, dtype=int) for w in kind.fixed_weights(self.layer))
         if k is None:
-            return 4 * (area * m * n + n)
-        return 4 * (m * k + n) + sparse_bytes((*taps, k, n), area * n * s)
-    return 1e3 * sum(seconds(site, run, k, s) for run in site.runs)
+            return 4 * int(taps * m * n + beside)
+        rows = kind.groups(self.layer) * m * k
+        return 4 * int(rows + beside) + sparse_bytes((taps, k, n), taps * n * s)
 
+    def milliseconds(self, prices, k=None, s=None):
+        """Of one image, by these prices, see `planner.plan`."""
+        return 1e3 * sum(prices.seconds(self.layer, call, k, s) for call in self.calls)
 
-def seconds(costs, quantize, delegate, site, run, k, s):
-    """Predicted seconds of a Run with k and s, by the fastest way to leave; see `planner.plan`."""
-    if k is None:
-        return costs.seconds(site.constants(run, 1, 1), "folded", quantize)
-    layer = site.constants(run, k, s)
-    ways = [costs.seconds(layer, x, quantize) for x in lowerings.LOWERINGS if x != "folded"]
-    prediction = delegate_price.predict(layer, quantize) if delegate else None
-    return min(ways + ([costs.delegate_seconds(prediction, quantize)] if prediction else []))
+    def cost(self, unit, prices, k=None, s=None):
+        """In one of `size_plan.UNITS`, with k rows and s lookups; dense for k = None."""
+        if unit == "milliseconds":
+            return self.milliseconds(prices, k, s)
+        return self.multiplications(k, s) if unit == "multiplications" else self.bytes(k, s)
 
 
 def candidates(model):
@@ -114,30 +74,35 @@ def candidates(model):
 
 def kernels(model):
     """name -> shape of the kernel, of the layers that have a lookup form."""
-    return {name: tuple(x.kernel.shape) for name, x in candidates(model).items()}
+    return {name: kernel_shape(layer) for name, layer in candidates(model).items()}
 
 
-def find(model):
+def kernel_shape(layer):
+    """The shape of the kernel that lookups replace, as Keras stores it."""
+    return tuple(family.replacing(layer).kernel_variable(layer).shape)
+
+
+def sites(model):
     """The Sites of a model that run on the way to its outputs."""
-    found, calls = [], trace(model)
+    by_layer = {}
+    for call in trace(model):
+        if call.output_shape is not None:
+            by_layer.setdefault(id(call.layer), []).append(call)
+    rows = []
     for name, layer in candidates(model).items():
-        first = getattr(layer, "data_format", "channels_last") == "channels_first"
-        inner = slice(1, None) if first else slice(None, -1)
-        runs = []
-        for call in (call for call in calls if call.layer is layer):
-            stages = family.either(layer).stages(layer, call)
-            size = tuple(call.input_shape[inner])
-            size = size if len(size) == 2 else (1, stages.positions)
-            runs.append(Run(size, stages.dictionary_positions, stages.positions))
-        if runs:
-            found.append(Site(layer, name, tuple(layer.kernel.shape), tuple(runs)))
-    return found
+        calls = tuple(by_layer.get(id(layer), ()))
+        if calls:
+            kind = family.replacing(layer)
+            stages = tuple(kind.stages(layer, call) for call in calls)
+            rows.append(Site(layer, name, calls, stages, kind.kernel(layer).shape))
+    return rows
 
 
-def other_cost(model, sites, unit):
-    """What the layers without a lookup form cost. Milliseconds are not known of these."""
-    names = {site.name for site in sites}
-    rest = [x for x in profile(model).layers if x.name not in names]
+def other_cost(model, names, unit):
+    """What the layers cost that are none of `names`. Milliseconds are not known of these."""
     if unit == "milliseconds":
         return 0.0
-    return sum((x.multiplications or 0) if unit == "multiplications" else x.bytes for x in rest)
+    rest = [layer for layer in profile(model).layers if layer.name not in names]
+    if unit == "multiplications":
+        return sum(layer.multiplications or 0 for layer in rest)
+    return sum(layer.bytes for layer in rest)

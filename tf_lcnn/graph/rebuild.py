@@ -29,12 +29,7 @@ def clone(model, make=None, changes=None):
     Raises:
         ValueError: a model that is neither functional nor Sequential.
     """
-    if not is_cloneable(model):
-        raise ValueError(
-            f"{model.name} is a subclassed model ({type(model).__name__}), which can not be taken "
-            "apart: build it as a functional or Sequential model of the same layers, or put "
-            "lookup layers in its code."
-        )
+    refuse_other_models(model)
     copies = {}
 
     def copy_of(layer):
@@ -45,6 +40,20 @@ def clone(model, make=None, changes=None):
 
     copy = keras.models.clone_model(model, clone_function=copy_of, recursive=True)
     return copy, list(copies.items())
+
+
+def refuse_other_models(model):
+    """Raises ValueError for what is no functional or Sequential model."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"A Keras model is needed, not {model!r}: keras.models.load_model(path) loads one."
+        )
+    if not is_cloneable(model):
+        raise ValueError(
+            f"{model.name} is a subclassed model ({type(model).__name__}), which cannot be taken "
+            "apart: build it as a functional or Sequential model of the same layers, or put "
+            "lookup layers in its code."
+        )
 
 
 def copy_weights(pairs):

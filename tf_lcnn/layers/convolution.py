@@ -218,6 +218,11 @@ class ConvolutionFamily(family.Family):
     def groups(self, layer):
         return layer.groups
 
+    def obstacle(self, layer, dictionary_size):
+        if layer.groups > 1 and layer.kernel.shape[-2] == 1:
+            return family.DEPTHWISE
+        return super().obstacle(layer, dictionary_size)
+
     def stages(self, layer, call, convention="unpadded"):
         first = layer.data_format == "channels_first"
         inner = slice(1, None) if first else slice(None, -1)

@@ -14,6 +14,9 @@ import numpy as np
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers import sparsity
 
+# Why a depthwise convolution is kept.
+DEPTHWISE = "depthwise: a filter reads one channel, so its weight vectors have one number"
+
 
 @dataclasses.dataclass(frozen=True)
 class Stages:
@@ -137,14 +140,19 @@ class Family:
         if layer.use_bias:
             copy.bias.assign(layer.bias)
 
+    def kernel_variable(self, layer):
+        """The weights of a Keras layer that lookups replace, as Keras stores them."""
+        return layer.kernel
+
     def kernel(self, layer):
         """The weights that lookups replace, as float64 (taps, m, n), of all groups in turn."""
-        kernel = np.asarray(keras.ops.convert_to_numpy(layer.kernel), np.float64)
+        kernel = np.asarray(keras.ops.convert_to_numpy(self.kernel_variable(layer)), np.float64)
         return kernel.reshape(-1, *kernel.shape[-2:])
 
     def set_kernel(self, layer, kernel):
         """Sets the kernel of a Keras layer, given as (taps, m, n)."""
-        layer.kernel.assign(kernel.reshape(layer.kernel.shape).astype(np.float32))
+        variable = self.kernel_variable(layer)
+        variable.assign(kernel.reshape(variable.shape).astype(np.float32))
 
     def set_lookups(self, copy, dictionary, coefficients):
         """Sets D (groups * m, k) and P (taps, k, n) of a layer with lookups."""
@@ -213,7 +221,7 @@ def obstacle(layer, dictionary_size):
     if isinstance(layer, keras.layers.Lambda):
         return "a Lambda layer: what its function computes is not known"
     if name.startswith("Depthwise"):
-        return "depthwise: a filter reads one channel, so its weight vectors have one number"
+        return DEPTHWISE
     return "no lookup form"
 
 

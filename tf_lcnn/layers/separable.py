@@ -210,13 +210,8 @@ class SeparableFamily(family.Family):
         rows = rows.reshape(len(rows), -1, channels)
         return np.einsum("rtc,tcd->rcd", rows, depthwise).reshape(len(rows), -1)
 
-    def kernel(self, layer):
-        kernel = np.asarray(ops.convert_to_numpy(layer.pointwise_kernel), np.float64)
-        return kernel.reshape(1, *kernel.shape[-2:])
-
-    def set_kernel(self, layer, kernel):
-        shape = layer.pointwise_kernel.shape
-        layer.pointwise_kernel.assign(kernel.reshape(shape).astype(np.float32))
+    def kernel_variable(self, layer):
+        return layer.pointwise_kernel
 
     def carry_over(self, layer, copy):
         super().carry_over(layer, copy)

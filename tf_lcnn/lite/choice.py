@@ -75,6 +75,13 @@ def choose_lowerings(
         raise ValueError(
             f"Unknown lowering {lowering!r}: {', '.join((AUTO, *lowerings.LOWERINGS))}."
         )
+    # First: TensorFlow cannot even run such a layer on some processors.
+    for layer in lookup_layers(model):
+        if getattr(layer, "data_format", "channels_last") != "channels_last":
+            raise ValueError(
+                f"Layer {layer.name} is channels_first, and LiteRT's convolutions are "
+                "channels_last: build the model so, its weights fit."
+            )
     calls = trace(model, input_shape)
     folded = folding.folded(calls)
     plans = []
@@ -83,11 +90,6 @@ def choose_lowerings(
         if not of_layer:
             # In the model, but not on the way to its outputs.
             continue
-        if getattr(layer, "data_format", "channels_last") != "channels_last":
-            raise ValueError(
-                f"Layer {layer.name} is channels_first, and LiteRT's convolutions are "
-                "channels_last: build the model so, its weights fit."
-            )
         normalization = folded.get(layer)
         constants = lowerings.constants(of_layer[0], normalization)
         prediction = _prediction(constants, prices, quantize, delegate)
