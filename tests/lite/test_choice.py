@@ -162,6 +162,31 @@ def test_calibration_gives_rates_that_can_be_kept(tmp_path, monkeypatch):
         prices.load(tmp_path / "other.json")
 
 
+def test_a_busy_machine_is_refused_and_nothing_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(prices, "_SHAPES", prices._SHAPES[-3:-1])
+    times = iter([1.0, 2.0] * 20)
+    monkeypatch.setattr(prices, "median_seconds", lambda models: np.full(len(models), next(times)))
+    with pytest.raises(ValueError, match=r"busy: .* differ by 100%"):
+        prices.machine(tmp_path / "prices.json")
+    monkeypatch.setattr(prices, "median_seconds", lambda models: np.ones(len(models)))
+    monkeypatch.setattr(prices.time, "process_time", lambda: 0.0)
+    with pytest.raises(ValueError, match="had 0% of a processor"):
+        prices.machine(tmp_path / "prices.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_prices_of_a_machine_are_measured_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(prices, "_rates", lambda quantize: prices.DEFAULT.int8)
+    measured = prices.machine()
+    assert measured.float32 == prices.DEFAULT.int8
+    assert "Measuring" in capsys.readouterr().err
+    monkeypatch.setattr(prices, "_rates", None)
+    assert prices.machine() == measured and not capsys.readouterr().err
+    prices.save(prices.DEFAULT, tmp_path / "given.json")
+    assert prices.machine(tmp_path / "given.json") == prices.DEFAULT
+
+
 @pytest.mark.parametrize("way", LOWERINGS)
 def test_layers_of_one_name_in_nested_models_are_told_apart(way, tmp_path):
     def inner():

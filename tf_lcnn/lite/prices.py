@@ -1,10 +1,17 @@
 """Which lowering is fastest: predicted from constants that are measured once per machine."""
 
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import math
+import os
 import pathlib
+import platform
+import sys
+import time
+from importlib import metadata
 
 import numpy as np
 import tensorflow as tf
@@ -63,7 +70,7 @@ class Prices:
     float32: Rates
     int8: Rates
 
-    def seconds(self, layer, way, quantize=None):
+    def seconds(self, layer, lowering, quantize=None):
         """Predicted seconds of a lookup layer (`lowerings.Constants`) in this lowering.
 
         With float16 and dynamic LiteRT computes in float32, or close to it.
@@ -76,10 +83,10 @@ class Prices:
             features = _convolution_features(positions, taps, m, n, quantize)
             return float(features @ rates.convolution)
 
-        if way == "folded":
+        if lowering == "folded":
             return convolution(layer.positions, taps, m, n)
         first = convolution(layer.dictionary_positions, 1, m, k)
-        if way == "sparse":
+        if lowering == "sparse":
             return first + convolution(layer.positions, taps, k, n)
         elements = layer.positions * taps * n * layer.lookups + layer.dictionary_positions * k
         # A slice per kernel position; a gather, a product and a sum per lookup; two transposes.
@@ -102,16 +109,16 @@ DEFAULT = Prices(
 )
 
 
-def stored_bytes(layer, way, quantize=None):
+def stored_bytes(layer, lowering, quantize=None):
     """Bytes of a lookup layer's constants in the file, in this lowering."""
     weight = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}[quantize]
     kh, kw, k, n = layer.coefficients.shape
     m = len(layer.dictionary)
     bias = 4 * n
-    if way == "folded":
+    if lowering == "folded":
         return weight * kh * kw * m * n + bias
     first = weight * m * k
-    if way == "gather":
+    if lowering == "gather":
         # Indices of a gather are 32-bit integers.
         return first + kh * kw * n * layer.lookups * (4 + weight) + bias
     lookups = int(np.count_nonzero(layer.coefficients))
@@ -129,20 +136,20 @@ def best_lowering(layer, prices, optimize="speed", quantize=None, delegate=math.
         prices: a Prices.
         optimize: "speed" or "size".
         quantize: see `converter.to_tflite`.
-        delegate: predicted seconds of the native delegate, which runs what leaves as `sparse`.
+        delegate: predicted seconds of the native delegate, which runs what is lowered as `sparse`.
 
     Raises:
         ValueError: unknown optimize.
     """
     if optimize not in OPTIMIZE:
         raise ValueError(f"Unknown optimize={optimize!r}: {', '.join(OPTIMIZE)}.")
-    seconds = {way: prices.seconds(layer, way, quantize) for way in lowerings.LOWERINGS}
+    seconds = {x: prices.seconds(layer, x, quantize) for x in lowerings.LOWERINGS}
     seconds["sparse"] = min(seconds["sparse"], delegate)
     fastest = min(seconds.values())
-    tied = [way for way in lowerings.LOWERINGS if seconds[way] <= fastest * (1 + TIE)]
+    tied = [x for x in lowerings.LOWERINGS if seconds[x] <= fastest * (1 + TIE)]
     if optimize == "speed":
         return min(tied, key=seconds.get)
-    return min(tied, key=lambda way: stored_bytes(layer, way, quantize))
+    return min(tied, key=lambda x: stored_bytes(layer, x, quantize))
 
 
 # (map, kernel, m, n) of the convolutions that `calibrate` times: the stages of the paper's nets,
@@ -155,8 +162,46 @@ _SHAPES = (
 )
 
 
+# The share of a measurement that the process has to run, and how far its two halves may differ.
+_LEAST_SHARE = 0.9
+_MOST_SPREAD = 0.15
+
+
+def machine(path=None):
+    """The Prices of this machine, measured on first use and kept.
+
+    Args:
+        path: JSON where they are kept; None takes a file in the user's cache folder
+            (XDG_CACHE_HOME, or ~/.cache), by processor and version of LiteRT.
+
+    Raises:
+        ValueError: the file is none, or the machine is busy, see `calibrate`.
+    """
+    path = _kept_path() if path is None else pathlib.Path(path)
+    if path.is_file():
+        return load(path)
+    print(
+        f"Measuring what LiteRT takes on this machine, for about a minute; kept in {path}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return calibrate(path)
+
+
+def _kept_path():
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    made_of = [platform.machine(), platform.processor(), metadata.version("ai-edge-litert")]
+    made_of.append(native.available())
+    with contextlib.suppress(OSError):
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        known = ("model name", "flags", "Features", "CPU part")
+        made_of += dict.fromkeys(line for line in lines if line.startswith(known))
+    mark = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+    return cache / "tf_lcnn" / f"prices-{mark}.json"
+
+
 def calibrate(path=None):
-    """Measures the rates of this machine, in less than a minute.
+    """Measures the rates of this machine, in about a minute.
 
     Small convolutions and gathers are timed in turn, one thread, medians of 15; the rates are
     the non-negative ones that fit the times best, relatively. If the native delegate was built,
@@ -167,11 +212,29 @@ def calibrate(path=None):
 
     Returns:
         Prices.
+
+    Raises:
+        ValueError: the machine is busy: other work took the processor, or the times of a model
+            changed from one half of the measurement to the other. Nothing is kept then.
     """
-    costs = Prices(float32=_rates(None), int8=_rates("int8"))
+    measured = Prices(float32=_rates(None), int8=_rates("int8"))
     if path is not None:
-        save(costs, path)
-    return costs
+        save(measured, path)
+    return measured
+
+
+def _steady_seconds(models):
+    """Median seconds of a run of each; ValueError where other work disturbs them."""
+    wall, processor = time.perf_counter(), time.process_time()
+    halves = np.stack([median_seconds(models) for _ in range(2)])
+    share = (time.process_time() - processor) / (time.perf_counter() - wall)
+    spread = float(np.median(np.ptp(halves, axis=0) / halves.min(axis=0)))
+    if share < _LEAST_SHARE or spread > _MOST_SPREAD:
+        raise ValueError(
+            f"This machine is busy: the measurement had {share:.0%} of a processor, and its halves "
+            f"differ by {spread:.0%}; prices of it would be wrong. Try again when it is idle."
+        )
+    return halves.min(axis=0)
 
 
 def _rates(quantize):
@@ -184,16 +247,16 @@ def _rates(quantize):
         features.append(_convolution_features(size * size, taps * taps, m, n, quantize))
     # Many elements in few calls, and few elements in many calls.
     large, small = _Gathers(28, 32, 128, 3), _Gathers(2, 8, 8, 40)
-    models += [_compiled(each.run, each.shape, quantize) for each in (large, small)]
+    models += [_compiled(x.run, x.shape, quantize) for x in (large, small)]
     gathers_end = len(models)
     if native.available():
         looked_up = _lookup_layer(28, 128, 32, 128, 4)
         run = functools.partial(lowerings.apply, looked_up, lowering="sparse")
         models.append(_compiled(run, (28, 28, 128), quantize, {"force": 1}))
-    seconds = median_seconds(models)
+    seconds = _steady_seconds(models)
     scaled = np.array(features) / seconds[: len(features), None]
     convolution, _ = nnls(scaled, np.ones(len(features)))
-    gathers = np.array([[each.elements, each.calls] for each in (large, small)], float)
+    gathers = np.array([[x.elements, x.calls] for x in (large, small)], float)
     (plane, call), _ = nnls(gathers / seconds[len(features) : gathers_end, None], np.ones(2))
     delegate = 1.0
     if native.available():
@@ -219,7 +282,7 @@ class _Gathers:
 
 
 def _lookup_layer(size, m, k, n, lookups):
-    """A 3x3 lookup layer of random values, as it would leave."""
+    """A 3x3 lookup layer of random values, as it would be lowered."""
     rng = np.random.default_rng(0)
     order = rng.random((3, 3, k, n)).argsort(axis=2)
     coefficients = np.where(order < lookups, rng.normal(size=order.shape), 0)
@@ -247,16 +310,17 @@ def _compiled(function, shape, quantize, delegate=False):
     return Interpreter(content=content, delegate=delegate)
 
 
-def save(costs, path):
+def save(prices, path):
     """Writes a Prices as JSON."""
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    files.write(path, json.dumps(dataclasses.asdict(costs), indent=2) + "\n")
+    files.write(path, json.dumps(dataclasses.asdict(prices), indent=2) + "\n")
 
 
 def load(path):
     """Reads a Prices that `calibrate` has written.
 
     Raises:
+        FileNotFoundError: there is none.
         ValueError: the file is none.
     """
     try:
