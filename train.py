@@ -2,41 +2,44 @@
 
     python train.py --flagfile=resnet_lcnn.cfg
 
-A flagfile is looked up as given, then in configs/. Flags after it override it.
+A flagfile is looked up as given, then anywhere below configs/. Flags after it override it.
 """
 
+import dataclasses
 import functools
-import logging
-import os
 import pathlib
 import sys
 
-# TensorFlow otherwise reports its CPU features on every start.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# First: it imports TensorFlow quietly.
+from tf_lcnn import lookupify, models, profile, programs
 
+# isort: split
 import keras
 import numpy as np
-from absl import app, flags
-from absl import logging as absl_logging
+from absl import flags
 
-from tf_lcnn import lookupify, models, profile, tasks
 from tf_lcnn.compression import coding, convert, planner, size_plan
 from tf_lcnn.data import datasets
 from tf_lcnn.layers import sparsity
 from tf_lcnn.layers.family import lookup_layers
-from tf_lcnn.lite import export, proof
+from tf_lcnn.lite import export, plan_prices, prices, proof
 from tf_lcnn.models import saving, zoo
+from tf_lcnn.tasks.classification import Classification
 from tf_lcnn.training import (
     callbacks,
     distillation,
     finetune,
+    flagfiles,
     optimizers,
+    run,
     run_callbacks,
     run_directory,
 )
 
 FLAGS = flags.FLAGS
 CONFIGS = pathlib.Path(__file__).resolve().parent / "configs"
+# What these networks are for.
+TASK = Classification()
 
 define_count = functools.partial(flags.DEFINE_integer, lower_bound=1)
 
@@ -72,6 +75,7 @@ flags.DEFINE_float("budget", None, "For the whole LCNN: makes a plan and keeps i
 flags.DEFINE_enum("budget_unit", size_plan.UNITS[0], size_plan.UNITS, "Unit of --budget.")
 flags.DEFINE_boolean("budget_delegate", False, "Milliseconds are with the native delegate.")
 flags.DEFINE_enum("budget_quantize", "none", ["none", "int8"], "Milliseconds are in this format.")
+flags.DEFINE_string("prices", None, "JSON of what this machine takes; measured once by default.")
 flags.DEFINE_enum("init", "trained", convert.INITS, "Whether --init_from's weights are coded.")
 define_count("calibration_images", 500, "Training images that the weights are coded on.")
 flags.DEFINE_string("coding_cache", None, "Folder of coded layers, to go on from if interrupted.")
@@ -110,8 +114,54 @@ flags.DEFINE_boolean("tensorboard", False, "Write TensorBoard logs too.")
 flags.DEFINE_boolean("export", True, "Write a .tflite and prove it on the whole test set.")
 
 
-def fresh_model(input_shape=None, classes=None):
-    sizes = FLAGS.dictionary_sizes
+@dataclasses.dataclass
+class Start:
+    """What training starts from.
+
+    `parent` and `plan` are of a coded run, else None. `earlier` is the optimizer of a run that is
+    resumed, after `first_epoch` epochs.
+    """
+
+    model: keras.Model
+    parent: keras.Model | None = None
+    plan: size_plan.Plan | None = None
+    first_epoch: int = 0
+    earlier: keras.optimizers.Optimizer | None = None
+
+
+def main():
+    settings = run.Run.of(FLAGS)
+    keras.utils.set_random_seed(settings.seed)
+    keras.config.set_dtype_policy(settings.precision)
+    if settings.benchmark:
+        benchmark(settings)
+        return
+    parent, plan = load_parent(settings)
+    if not (settings.test_only or settings.resume or settings.overwrite):
+        # Before minutes go into planning and coding.
+        run_directory.refuse_earlier_run(settings.directory)
+    dataset = load_data(settings, parent)
+    if settings.test_only:
+        test(settings, dataset)
+        return
+    start = prepare(settings, dataset, parent, plan)
+    made_callbacks = functools.partial(make_callbacks, settings, start.model, plan=start.plan)
+    check_before_the_run(made_callbacks)
+    directory = open_directory(settings, start)
+    try:
+        fit(settings, dataset, start, made_callbacks(directory))
+        finish(settings, dataset, start, directory)
+    except BaseException:
+        directory.discard()
+        raise
+
+
+# Prepare
+
+
+def fresh_model(settings, input_shape=None, classes=None):
+    """The network of --model, from random weights."""
+    sizes = settings.dictionary_sizes
     preset = len(sizes) == 1 and sizes[0].isalpha()
     try:
         sizes = sizes[0] if preset else [int(k) for k in sizes]
@@ -120,306 +170,328 @@ def fresh_model(input_shape=None, classes=None):
             f"--dictionary_sizes={','.join(sizes)}: fast, accurate, register, or whole numbers."
         ) from None
     return models.build(
-        FLAGS.model,
+        settings.model,
         input_shape=input_shape,
         classes=classes,
         dictionary_sizes=sizes,
-        l1=FLAGS.l1,
-        threshold_scale=FLAGS.threshold_scale,
-        threshold_gradient=FLAGS.threshold_gradient,
+        l1=settings.l1,
+        threshold_scale=settings.threshold_scale,
+        threshold_gradient=settings.threshold_gradient,
     )
 
 
-def load_data(parent=None):
-    own_size = (models.input_shape(FLAGS.model) if parent is None else parent.input_shape[1:])[0]
-    size, channels = FLAGS.image_size, 3
+def load_data(settings, parent=None):
+    """The data set, as the parent or the network takes it."""
+    own_size = (models.input_shape(settings.model) if parent is None else parent.input_shape[1:])[0]
+    size, channels = settings.image_size, 3
     if parent is not None:
         size = size or (None if None in parent.input_shape[1:3] else parent.input_shape[1:3])
         channels = parent.input_shape[-1]
-    return datasets.load(
-        FLAGS.dataset,
-        FLAGS.data_dir,
+    dataset = datasets.load(
+        settings.dataset,
+        settings.data_dir,
         size,
-        own_size,
-        FLAGS.download,
+        own_size or 224,
+        settings.download,
         channels=channels,
-        class_names=FLAGS.class_names,
-        preprocessing=FLAGS.preprocessing,
+        class_names=settings.class_names,
+        preprocessing=settings.preprocessing,
     )
+    if parent is not None:
+        saving.refuse_mismatch(parent, dataset, settings.init_from)
+    print(
+        f"{dataset.name}: {len(dataset.train)} training, {len(dataset.validation)} validation, "
+        f"{len(dataset.test)} test images, {len(dataset.class_names)} classes, "
+        f"input {dataset.image_shape}",
+        flush=True,
+    )
+    return dataset
 
 
-def benchmark():
-    if FLAGS.retrain:
-        print(profile(saving.load_model(FLAGS.retrain)))
+def benchmark(settings):
+    """Prints what the model costs."""
+    if settings.retrain:
+        print(profile(saving.load_model(settings.retrain)))
         return
     try:
-        images = load_data()
-        model = fresh_model(images.image_shape, len(images.class_names))
+        dataset = load_data(settings)
+        model = fresh_model(settings, dataset.image_shape, len(dataset.class_names))
     except FileNotFoundError:
         # What a model costs can be told without the data, at the model's own size.
-        model = fresh_model()
-    if FLAGS.top_s:
-        callbacks.project(model, FLAGS.top_s)
+        model = fresh_model(settings)
+    if settings.top_s:
+        callbacks.project(model, settings.top_s)
     print(profile(model))
 
 
-def load_parent():
+def test(settings, dataset):
+    """Prints how good a trained model is on the test images."""
+    path = settings.retrain or settings.directory / run_directory.MODEL
+    model = saving.load_model(path, dataset)
+    compile_model(settings, model, 1)
+    print_test(evaluate(model, dataset.evaluation("test", settings.batch_size)))
+
+
+def load_parent(settings):
     """The dense parent of --init_from, and the plan of --plan; None where there is none."""
-    if not FLAGS.init_from:
-        if FLAGS.plan or FLAGS.budget is not None:
-            raise ValueError("--plan and --budget need --init_from, the trained model.")
+    if not settings.coded:
         return None, None
-    if (FLAGS.plan is None) == (FLAGS.budget is None):
-        raise ValueError("--init_from needs --plan or --budget, one of them.")
-    named = FLAGS.init_from in zoo.names()
-    parent = saving.load_model(zoo.path(FLAGS.init_from) if named else FLAGS.init_from)
-    if not FLAGS.plan:
+    named = settings.init_from in zoo.names()
+    parent = saving.load_model(zoo.path(settings.init_from) if named else settings.init_from)
+    if not settings.plan or settings.resume:
         return parent, None
-    plan = size_plan.load(FLAGS.plan)
+    plan = size_plan.load(settings.plan)
     plan.arguments(parent)
     return parent, plan
 
 
-def make_plan(parent, images):
-    quantize = None if FLAGS.budget_quantize == "none" else FLAGS.budget_quantize
-    timed = {"quantize": quantize, "delegate": FLAGS.budget_delegate}
-    plan = planner.plan(parent, FLAGS.budget, FLAGS.budget_unit, calibration(images), **timed)
+def prepare(settings, dataset, parent, plan):
+    """The Start of this run, its model compiled.
+
+    1. An interrupted run: weights, optimizer and epoch come from its checkpoint.
+    2. A trained model: its weights, with a fresh optimizer and schedule.
+    3. A trained dense model: the LCNN that its weights are coded into.
+    4. Random weights.
+    """
+    updates = dataset.batches_per_epoch(settings.batch_size)
+    if settings.resume:
+        return resume(settings, dataset, parent, updates)
+    if settings.retrain:
+        model = saving.load_model(settings.retrain, dataset)
+    elif parent is not None:
+        check_parent(settings, parent, dataset)
+        plan = plan or make_plan(settings, parent, dataset)
+        model = coded_model(settings, parent, plan, dataset)
+    else:
+        model = fresh_model(settings, dataset.image_shape, len(dataset.class_names))
+    compile_model(settings, model, updates, taught_classes(settings, dataset))
+    return Start(model, parent, plan)
+
+
+def resume(settings, dataset, parent, updates):
+    """The Start of a run that goes on."""
+    plan = None if parent is None else size_plan.load(settings.directory / run_directory.PLAN)
+    # With hints the checkpoint has more outputs than there are classes.
+    fitting = None if settings.hint_layers else dataset
+    model, epoch = run_directory.load_checkpoint(settings.directory, fitting, updates)
+    earlier = model.optimizer
+    compile_model(settings, model, updates, taught_classes(settings, dataset))
+    optimizers.take_over(model.optimizer, earlier, model.trainable_variables)
+    print(f"Resuming after epoch {epoch} of {settings.epochs}")
+    return Start(model, parent, plan, epoch, earlier)
+
+
+def taught_classes(settings, dataset):
+    """How many classes the labels that come with the answers of a teacher have; else None."""
+    return len(dataset.class_names) if settings.taught else None
+
+
+def check_parent(settings, parent, dataset):
+    """Prints how good the parent is, and stops where it is no better than chance."""
+    compile_model(settings, parent, 1)
+    results = evaluate(parent, dataset.evaluation("validation", settings.batch_size))
+    print_test(results, "Validation, parent")
+    chance, count = 1 / len(dataset.class_names), len(dataset.validation)
+    # Three standard errors above it.
+    if results["accuracy"] <= chance + 3 * (chance * (1 - chance) / count) ** 0.5:
+        raise ValueError(
+            f"{settings.init_from} has an accuracy of {results['accuracy']:.1%} here, near the "
+            f"{chance:.1%} of chance: is --preprocessing ({settings.preprocessing}) that of its "
+            "training, and --class_names the order of its outputs?"
+        )
+
+
+def calibration(settings, dataset):
+    """Training images that plans and codes are made on."""
+    return dataset.sample("train", settings.calibration_images, settings.seed)
+
+
+def make_plan(settings, parent, dataset):
+    machine = None
+    if settings.budget_unit == "milliseconds":
+        machine = plan_prices.PlanPrices(
+            prices.machine(settings.prices), settings.quantize, settings.budget_delegate
+        )
+
+    def progress(name, number, count):
+        print(f"Planning: layer {number + 1} of {count}, {name}", flush=True)
+
+    plan = planner.plan(
+        *(parent, settings.budget, settings.budget_unit, calibration(settings, dataset), machine),
+        progress=progress,
+    )
     print(f"{plan}\n")
     return plan
 
 
-def calibration(images):
-    """Training images that plans and codes are made on."""
-    return images.sample("train", FLAGS.calibration_images, FLAGS.seed)
-
-
-def coded_model(parent, plan, images):
+def coded_model(settings, parent, plan, dataset):
     """The LCNN of the parent, by sparse coding of its weights; from random ones for --init."""
-    loose = size_plan.loosened(plan, FLAGS.loose_lookups, FLAGS.loose_rows)
+    loose = size_plan.loosened(plan, parent, *settings.factors)
     threshold = {
-        "threshold_scale": 0.001 if FLAGS.threshold_scale is None else FLAGS.threshold_scale,
-        "threshold_gradient": FLAGS.threshold_gradient,
+        "threshold_scale": 0.001 if settings.threshold_scale is None else settings.threshold_scale,
+        "threshold_gradient": settings.threshold_gradient,
     }
-    if FLAGS.init == "random":
+    if settings.init == "random":
         model = lookupify(keras.models.clone_model(parent), plan=loose, **threshold)
-        return distillation.with_hints(model, FLAGS.hint_layers)
+        return distillation.with_hints(model, settings.hint_layers)
     errors = []
     model = lookupify(
         parent,
         plan=loose,
         init="trained",
-        images=calibration(images),
-        seed=FLAGS.seed,
-        cache=FLAGS.coding_cache,
+        images=calibration(settings, dataset),
+        seed=settings.seed,
+        cache=settings.coding_cache,
         report=errors.append,
         **threshold,
     )
     print(f"{coding.table(errors)}\n")
-    batches = images.evaluation("validation", FLAGS.batch_size)
-    compile_model(model, 1)
-    print_test(model.evaluate(batches, verbose=0, return_dict=True), "Validation, coded")
-    if FLAGS.reestimate_bn:
-        examples = images.sample("train", 40 * 128, FLAGS.seed)
+    batches = dataset.evaluation("validation", settings.batch_size)
+    compile_model(settings, model, 1)
+    print_test(evaluate(model, batches), "Validation, coded")
+    if settings.reestimate_bn:
+        examples = dataset.sample("train", 40 * 128, settings.seed)
         coding.reestimate(model, np.split(examples, range(128, len(examples), 128)))
-        results = model.evaluate(batches, verbose=0, return_dict=True)
-        print_test(results, "Validation, batch normalization re-estimated")
-    return distillation.with_hints(model, FLAGS.hint_layers)
+        print_test(evaluate(model, batches), "Validation, batch normalization re-estimated")
+    return distillation.with_hints(model, settings.hint_layers)
 
 
-def compile_model(model, updates_per_epoch, classes=None):
+def compile_model(settings, model, updates_per_epoch, classes=None):
     """With `classes` for labels that come with the answers of a teacher."""
     rate = optimizers.learning_rate(
-        FLAGS.schedule, FLAGS.learning_rate, updates_per_epoch, FLAGS.epochs
+        settings.schedule, settings.learning_rate, updates_per_epoch, settings.epochs
     )
-    loss, metrics = keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
+    loss, metrics = TASK.loss(), TASK.metrics(model.output_shape[-1])
     if classes:
-        hints = FLAGS.hint_weight if FLAGS.hint_layers else 0.0
-        loss = distillation.DistillationLoss(classes, FLAGS.distill, FLAGS.temperature, hints)
+        hints = settings.hint_weight if settings.hint_layers else 0.0
+        loss = distillation.DistillationLoss(classes, settings.distill, settings.temperature, hints)
         metrics = [distillation.LabelAccuracy(classes)]
-    elif model.output_shape[-1] > 10:
-        metrics.append(keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5"))
-    model.compile(
-        optimizers.optimizer(
-            FLAGS.optimizer, rate, FLAGS.momentum, FLAGS.weight_decay, FLAGS.break_batch
-        ),
-        loss=loss,
-        metrics=metrics,
+    optimizer = optimizers.optimizer(
+        *(settings.optimizer, rate, settings.momentum),
+        *(settings.weight_decay, settings.break_batch),
     )
+    model.compile(optimizer, loss=loss, metrics=metrics)
 
 
-def make_callbacks(model, run_dir, plan=None):
+# Fit
+
+
+def open_directory(settings, start):
+    """The directory of this run. From here on it changes; what can be wrong was said before."""
+    if settings.resume:
+        run_directory.trim_log(settings.directory, start.first_epoch)
+        directory = run_directory.RunDirectory(settings.directory, resume=True)
+    else:
+        directory = run_directory.RunDirectory(settings.directory, settings.overwrite)
+        if start.plan is not None:
+            start.plan.save(directory / run_directory.PLAN)
+    run_directory.write_flags(directory, FLAGS.get_key_flags_for_module(sys.argv[0]))
+    return directory
+
+
+def check_before_the_run(made_callbacks):
+    """Raises what is wrong with the callbacks before a directory is touched."""
+    made_callbacks(pathlib.Path())
+
+
+def make_callbacks(settings, model, directory, plan=None):
     made = [run_callbacks.StopOnNaN()]
     lookup = lookup_layers(model)
+    reach = max(1, settings.epochs // 2)
     if plan is not None:
-        loose = max(FLAGS.loose_lookups, FLAGS.loose_rows) > 1
         # With the masked gradient a lookup that is not there never comes: no need to look.
-        fixed = FLAGS.threshold_gradient == "masked" and FLAGS.threshold_scale != 0
-        if loose or not fixed or FLAGS.init == "random":
-            reach = FLAGS.tighten_epochs or max(1, FLAGS.epochs // 2)
-            factors = (FLAGS.loose_lookups, FLAGS.loose_rows)
-            made.append(finetune.Tighten(plan.sizes, *factors, reach))
-        if FLAGS.revive_rows:
+        fixed = settings.threshold_gradient == "masked" and settings.threshold_scale != 0
+        if max(settings.factors) > 1 or not fixed or settings.init == "random":
+            reach = settings.tighten_epochs or reach
+            made.append(finetune.Tighten(plan.sizes, *settings.factors, reach))
+        if settings.revive_rows:
             made.append(finetune.ReviveRows())
-    elif FLAGS.top_s and lookup:
-        sparsity.check_lookups(FLAGS.top_s, max(layer.dictionary_size for layer in lookup))
+    elif settings.top_s and lookup:
+        sparsity.check_lookups(settings.top_s, max(layer.dictionary_size for layer in lookup))
         schedule = None
-        if FLAGS.top_s_from:
-            reach = FLAGS.top_s_epochs or max(1, FLAGS.epochs // 2)
-            schedule = sparsity.geometric_schedule(FLAGS.top_s_from, FLAGS.top_s, reach)
-        made.append(callbacks.TopS(FLAGS.top_s, schedule, FLAGS.top_s_when))
-    if FLAGS.weight_decay_epochs is not None:
-        made.append(run_callbacks.WeightDecayUntil(FLAGS.weight_decay_epochs))
+        if settings.top_s_from:
+            reach = settings.top_s_epochs or reach
+            schedule = sparsity.geometric_schedule(settings.top_s_from, settings.top_s, reach)
+        made.append(callbacks.TopS(settings.top_s, schedule, settings.top_s_when))
+    if settings.weight_decay_epochs is not None:
+        made.append(run_callbacks.WeightDecayUntil(settings.weight_decay_epochs))
     made.append(callbacks.SparsityMonitor())
-    if FLAGS.tensorboard:
-        made.append(keras.callbacks.TensorBoard(run_dir / "tensorboard"))
+    if settings.tensorboard:
+        made.append(keras.callbacks.TensorBoard(directory / run_directory.TENSORBOARD))
     if not sys.stdout.isatty():
         made.append(run_callbacks.PlainLog())
-    made.append(keras.callbacks.CSVLogger(run_dir / run_directory.LOG, append=True))
-    made.append(run_callbacks.Checkpoint(run_dir))
+    made.append(keras.callbacks.CSVLogger(directory / run_directory.LOG, append=True))
+    made.append(run_callbacks.Checkpoint(directory))
     return made
 
 
-def main(arguments):
-    if len(arguments) > 1:
-        raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
-    absl_logging.set_verbosity(absl_logging.WARNING)
-    logging.getLogger("tensorflow").setLevel(logging.WARNING)
-    keras.utils.set_random_seed(FLAGS.seed)
-    keras.config.set_dtype_policy(FLAGS.precision)
-    if FLAGS.benchmark:
-        benchmark()
+def fit(settings, dataset, start, made_callbacks):
+    if start.first_epoch >= settings.epochs:
         return
-    parent, plan = load_parent()
-    name = FLAGS.model if parent is None else f"{parent.name}_coded"
-    run_dir = pathlib.Path(FLAGS.run_dir or f"runs/{name}_{FLAGS.dataset}")
-    if not (FLAGS.test_only or FLAGS.resume or FLAGS.overwrite):
-        # Before minutes go into planning and coding.
-        run_directory.refuse_earlier_run(run_dir)
-
-    images = load_data(parent)
-    if parent is not None:
-        saving.refuse_mismatch(parent, images, FLAGS.init_from)
-    test = images.evaluation("test", FLAGS.batch_size)
-    print(
-        f"{images.name}: {len(images.train)} training, {len(images.validation)} validation, "
-        f"{len(images.test)} test images, {len(images.class_names)} classes, "
-        f"input {images.image_shape}"
+    batches = dataset.training(
+        *(settings.batch_size, start.first_epoch, settings.epochs),
+        *(settings.seed, settings.break_batch),
+        augment=TASK.augment,
+    )
+    if settings.taught:
+        teacher = distillation.with_hints(start.parent, settings.hint_layers)
+        batches = distillation.with_teacher(batches, teacher)
+    start.model.fit(
+        batches,
+        epochs=settings.epochs,
+        initial_epoch=start.first_epoch,
+        steps_per_epoch=dataset.batches_per_epoch(settings.batch_size) * settings.break_batch,
+        validation_data=dataset.evaluation("validation", settings.batch_size),
+        callbacks=made_callbacks,
+        # The data set shuffles itself.
+        shuffle=False,
+        verbose="auto" if sys.stdout.isatty() else 0,
     )
 
-    if FLAGS.test_only:
-        model = saving.load_model(FLAGS.retrain or run_dir / run_directory.MODEL, images)
-        compile_model(model, 1)
-        print_test(model.evaluate(test, verbose=0, return_dict=True))
-        return
 
-    # With a teacher the labels hold its answers too.
-    taught = parent is not None and bool(FLAGS.distill or FLAGS.hint_layers)
-    classes = len(images.class_names) if taught else None
-    updates = images.batches_per_epoch(FLAGS.batch_size)
-    first_epoch = 0
-    if FLAGS.resume:
-        if parent is not None:
-            plan = size_plan.load(run_dir / run_directory.PLAN)
-        # 1. An interrupted run: weights, optimizer and epoch come from its checkpoint.
-        # With hints the checkpoint has more outputs than there are classes.
-        fitting = None if FLAGS.hint_layers else images
-        model, first_epoch = run_directory.load_checkpoint(run_dir, fitting, updates)
-        print(f"Resuming after epoch {first_epoch} of {FLAGS.epochs}")
-    elif FLAGS.retrain:
-        # 2. A trained model: its weights, with a fresh optimizer and schedule.
-        model = saving.load_model(FLAGS.retrain, images)
-        compile_model(model, updates)
-    elif parent is not None:
-        # 3. A trained dense model: the LCNN that its weights are coded into.
-        plan = plan or make_plan(parent, images)
-        model = coded_model(parent, plan, images)
-        compile_model(model, updates, classes)
-    else:
-        # 4. From random weights.
-        model = fresh_model(images.image_shape, len(images.class_names))
-        compile_model(model, updates)
-    batches = images.training(
-        *(FLAGS.batch_size, first_epoch, FLAGS.epochs, FLAGS.seed, FLAGS.break_batch),
-        augment=tasks.of(model).augment,
-    )
-    if taught:
-        batches = distillation.with_teacher(
-            batches, distillation.with_hints(parent, FLAGS.hint_layers)
-        )
-    made_callbacks = make_callbacks(model, run_dir, plan)
+# Finish
 
-    # From here on the run directory changes; what can be wrong was said before.
-    if FLAGS.resume:
-        run_directory.trim_log(run_dir, first_epoch)
-    else:
-        run_directory.prepare_run_dir(run_dir, FLAGS.overwrite)
-        if plan is not None:
-            plan.save(run_dir / run_directory.PLAN)
-        run_directory.write_flags(run_dir, FLAGS.get_key_flags_for_module(sys.argv[0]))
-    if first_epoch < FLAGS.epochs:
-        model.fit(
-            batches,
-            epochs=FLAGS.epochs,
-            initial_epoch=first_epoch,
-            steps_per_epoch=updates * FLAGS.break_batch,
-            validation_data=images.evaluation("validation", FLAGS.batch_size),
-            callbacks=made_callbacks,
-            # The data set shuffles itself.
-            shuffle=False,
-            verbose="auto" if sys.stdout.isatty() else 0,
-        )
 
-    if parent is not None:
+def finish(settings, dataset, start, directory):
+    """Saves, counts, tests and exports the model."""
+    model = start.model
+    if start.parent is not None:
         model = distillation.without_hints(model)
-        if FLAGS.drop_rows:
+        if settings.drop_rows:
             model = finetune.drop_rows(model)
-        compile_model(model, updates)
+        compile_model(settings, model, dataset.batches_per_epoch(settings.batch_size))
     costs = profile(model)
     print(f"\n{costs}\n")
-    costs.write_json(run_dir / "profile.json")
-    costs.write_csv(run_dir / "profile.csv")
-    saving.save_model(model, run_dir / run_directory.MODEL)
-    print(f"Saved {run_dir / run_directory.MODEL}")
-    print_test(model.evaluate(test, verbose=0, return_dict=True))
-    if FLAGS.export and keras.backend.backend() != "tensorflow":
+    costs.write_json(directory / "profile.json")
+    costs.write_csv(directory / "profile.csv")
+    saving.save_model(model, directory / run_directory.MODEL)
+    directory.settle()
+    print(f"Saved {settings.directory / run_directory.MODEL}")
+    examples = dataset.evaluation("test", settings.batch_size)
+    print_test(evaluate(model, examples))
+    if settings.export and keras.backend.backend() != "tensorflow":
         print("Not exported: that needs KERAS_BACKEND=tensorflow, with export/tflite.py.")
-    elif FLAGS.export:
-        path = run_dir / "model.tflite"
+    elif settings.export:
+        path = directory / "model.tflite"
         # The form that the counts are of; export/tflite.py makes others.
-        report = export.export(model, path, test, lowering="sparse", dataset=images)
-        print(f"Saved {path}, {report.bytes:,} bytes. {report.proof}")
+        report = export.export(model, path, examples, lowering="sparse", dataset=dataset)
+        print(
+            f"Saved {settings.directory / 'model.tflite'}, {report.bytes:,} bytes. {report.proof}"
+        )
+
+
+def evaluate(model, batches):
+    return model.evaluate(batches, verbose=0, return_dict=True)
 
 
 def print_test(results, what="Test"):
-    print(f"{what}: " + ", ".join(f"{name} {value:.4f}" for name, value in results.items()))
-
-
-def find_flagfiles(arguments):
-    """Replaces the bare name of a flagfile by its place in configs/."""
-    found = []
-    for argument in arguments:
-        if found and found[-1].lstrip("-") == "flagfile":
-            argument = f"{found.pop()}={argument}"
-        _, is_flagfile, name = argument.partition("-flagfile=")
-        if is_flagfile and not pathlib.Path(name).is_file():
-            if not (CONFIGS / name).is_file():
-                there = ", ".join(sorted(path.name for path in CONFIGS.glob("*.cfg")))
-                raise ValueError(f"No flagfile {name}; configs/ has: {there}.")
-            argument = f"--flagfile={CONFIGS / name}"
-        found.append(argument)
-    return found
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in results.items())
+    print(f"{what}: {figures}", flush=True)
 
 
 def parse(arguments):
-    try:
-        return FLAGS(find_flagfiles(arguments))
-    except flags.Error as error:
-        # In one line; absl would add its own.
-        raise ValueError(str(error)) from None
+    return flagfiles.parse(FLAGS, CONFIGS, arguments)
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main, flags_parser=parse)
-    except (ValueError, OSError, FloatingPointError, proof.ProofError) as error:
-        sys.exit(f"train.py: {error}")
+    programs.run(main, errors=[proof.ProofError], flags_parser=parse)

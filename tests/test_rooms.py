@@ -21,9 +21,9 @@ ROOMS = (
     ),
     *("compression", "lite"),
 )
-# A leaf: it imports nothing of the package but these two, and only lite imports it.
+# A leaf: it imports nothing of the package but these, and only lite imports it.
 LEAF = "runtime"
-LEAF_IMPORTS = ("files", "checks")
+LEAF_IMPORTS = ("quiet", "files", "checks")
 
 
 def modules():

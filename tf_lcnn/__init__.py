@@ -13,6 +13,9 @@ from tf_lcnn.layers.separable import LookupSeparableConv1D, LookupSeparableConv2
 from tf_lcnn.layers.sparsity import LookupL1
 from tf_lcnn.layers.transposed import LookupConv2DTranspose
 
+# Keras finds the loss of a model that was taught.
+from tf_lcnn.training import distillation  # noqa: F401
+
 __version__ = "0.1.0"
 
 __all__ = [

@@ -5,6 +5,7 @@ setting stops them. Other lines are handed on. With TF_CPP_MIN_LOG_LEVEL in the 
 TensorFlow says what that lets pass, and with 0 everything.
 """
 
+import contextlib
 import importlib
 import os
 import re
@@ -15,34 +16,45 @@ LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 _NOTICE = re.compile(
     rb"absl::InitializeLog|cudart_stub|cpu_feature_guard|To enable the following instructions|"
-    rb"oneDNN|computation_placer|cuda_platform|Unable to register cu"
+    rb"oneDNN|computation_placer|cuda_platform|Unable to register cu|"
+    rb"Created TensorFlow Lite XNNPACK delegate|^fully_quantize: "
 )
 
 
-def _import_tensorflow():
-    if "tensorflow" in sys.modules or os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
-        return
-    if os.environ.setdefault(LEVEL, "3") == "0":
-        return
+@contextlib.contextmanager
+def notices_dropped():
+    """Within this context the notices that this process writes to its standard error are dropped.
+
+    Other lines come out at its end.
+    """
     try:
         sys.stderr.flush()
         kept = os.dup(2)
     except (OSError, AttributeError):
         # A process without a standard error has nothing to keep clean.
+        kept = None
+    if kept is None or os.environ.get(LEVEL) == "0":
+        yield
         return
     with tempfile.TemporaryFile() as captured:
         os.dup2(captured.fileno(), 2)
         try:
-            importlib.import_module("tensorflow")
-        except ImportError:
-            # Keras says so in its own words.
-            pass
+            yield
         finally:
+            sys.stderr.flush()
             os.dup2(kept, 2)
             os.close(kept)
             captured.seek(0)
-            others = [line for line in captured if not _NOTICE.search(line)]
-            os.write(2, b"".join(others))
+            os.write(2, b"".join(line for line in captured if not _NOTICE.search(line)))
+
+
+def _import_tensorflow():
+    if "tensorflow" in sys.modules or os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        return
+    os.environ.setdefault(LEVEL, "3")
+    # Where it is missing, Keras says so in its own words.
+    with notices_dropped(), contextlib.suppress(ImportError):
+        importlib.import_module("tensorflow")
 
 
 _import_tensorflow()

@@ -5,6 +5,8 @@ with W = D.delta(P) (equation 1 of the LCNN paper, arXiv 1611.06473). A layer is
 LookupLayer and the Keras layer as bases; see `convolution`, `dense`, `separable`, `transposed`.
 """
 
+import contextlib
+import contextvars
 import dataclasses
 import math
 import warnings
@@ -28,6 +30,23 @@ FORWARD_PATHS = ("auto", "stages", "folded")
 
 # The batch that "auto" reckons with where the model's batch is not known: the paper's.
 NOMINAL_BATCH = 128
+
+_RAW = contextvars.ContextVar("raw", default=False)
+
+
+@contextlib.contextmanager
+def raw_coefficients():
+    """Within this context layers save P as it is trained, inside the threshold too.
+
+    With the straight-through gradient what is inside may come out again: a checkpoint keeps it, a
+    finished model does not.
+    """
+    token = _RAW.set(True)
+    try:
+        yield
+    finally:
+        _RAW.reset(token)
+
 
 # id of a dictionary -> the layer that made it.
 _OWNERS = weakref.WeakValueDictionary()
@@ -349,7 +368,7 @@ class LookupLayer:
             super().save_own_variables(store)
             return
         for i, variable in enumerate(self._lookup_variables()):
-            sparse = variable is self.coefficients
+            sparse = variable is self.coefficients and not _RAW.get()
             store[str(i)] = self.sparse_coefficients() if sparse else variable
 
     def load_own_variables(self, store):

@@ -4,7 +4,7 @@ import re
 
 import tensorflow as tf
 
-from tf_lcnn import checks
+from tf_lcnn import checks, quiet
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 IO_TYPES = ("float32", "int8")
@@ -51,7 +51,8 @@ def to_tflite(function, input_shape, variables=(), quantize=None, calibration=No
         converter.representative_dataset = lambda: ([image[None]] for image in calibration)
         converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
     try:
-        return converter.convert()
+        with quiet.notices_dropped():
+            return converter.convert()
     except Exception as error:
         # The converter's own kind of error is not part of TensorFlow's public API.
         reason = checks.first_line(error)

@@ -8,7 +8,7 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 from ai_edge_litert import schema_py_generated as schema
 
-from tf_lcnn import checks
+from tf_lcnn import checks, quiet
 from tf_lcnn.runtime import native
 
 # What LiteRT and the delegate take.
@@ -66,7 +66,8 @@ class Interpreter:
             )
             # Of this interpreter's delegate, as it was attached just now.
             self._claims = native.report() if delegates else ""
-            self._interpreter.allocate_tensors()
+            with quiet.notices_dropped():
+                self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             reason = checks.first_line(error)
             raise ValueError(f"LiteRT cannot load {name}: {reason}") from None

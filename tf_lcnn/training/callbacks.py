@@ -17,17 +17,43 @@ def project(model, s):
         layer.coefficients.assign(sparsity.top_s(layer.coefficients, kept))
 
 
-class _TopSConstraint(keras.constraints.Constraint):
-    """The top-s projection, after the constraint that the variable already had."""
+class Bound(keras.constraints.Constraint):
+    """A bound that a callback puts on coefficients while it trains.
+
+    Args:
+        inner: the constraint that the variable already had, or None.
+    """
 
     holds_lookups = True
 
-    def __init__(self, s, inner):
-        self.s = s
+    def __init__(self, inner):
         self.inner = inner
 
     def __call__(self, w):
-        return sparsity.top_s(w if self.inner is None else self.inner(w), self.s)
+        return self.bound(w if self.inner is None else self.inner(w))
+
+    def bound(self, w):
+        """`w` within the bound."""
+        raise NotImplementedError
+
+
+def own_constraint(variable):
+    """The constraint of a variable without any Bound; a `fit` that ended early leaves one."""
+    constraint = variable.constraint
+    while isinstance(constraint, Bound):
+        constraint = constraint.inner
+    return constraint
+
+
+class _TopSBound(Bound):
+    """The top-s projection."""
+
+    def __init__(self, s, inner):
+        super().__init__(inner)
+        self.s = s
+
+    def bound(self, w):
+        return sparsity.top_s(w, self.s)
 
 
 class TopS(keras.callbacks.Callback):
@@ -77,6 +103,8 @@ class TopS(keras.callbacks.Callback):
         sparsity.check_lookups(self.s, max(layer.dictionary_size for layer in self._layers))
         # Forces the first epoch to set its projection.
         self._current = None
+        for layer in self._layers:
+            layer.coefficients.constraint = own_constraint(layer.coefficients)
 
     def on_epoch_begin(self, epoch, logs=None):
         current = self.lookups(epoch)
@@ -102,12 +130,9 @@ class TopS(keras.callbacks.Callback):
     def _constrain(self, s):
         for layer in self._layers:
             variable = layer.coefficients
-            inner = variable.constraint
-            if isinstance(inner, _TopSConstraint):
-                inner = inner.inner
-            if s is not None:
-                inner = _TopSConstraint(min(s, layer.dictionary_size), inner)
-            variable.constraint = inner
+            own = own_constraint(variable)
+            bound = min(s, layer.dictionary_size) if s is not None else None
+            variable.constraint = own if bound is None else _TopSBound(bound, own)
         # The compiled step holds the constraint that it was traced with.
         self.model.make_train_function(force=True)
 

@@ -1,8 +1,8 @@
 """Teaching an LCNN with its dense parent: what the parent answers becomes part of the labels.
 
-    batches = distill.with_teacher(batches, parent)
-    loss = distill.DistillationLoss(classes)
-    model.compile(optimizer, loss, metrics=[distill.LabelAccuracy(classes)])
+    batches = distillation.with_teacher(batches, parent)
+    loss = distillation.DistillationLoss(classes)
+    model.compile(optimizer, loss, metrics=[distillation.LabelAccuracy(classes)])
 
 The labels of a batch then are rows: the class, the parent's logits, and, where they are asked for,
 outputs of its layers. The loss and the metric take plain labels too, as in validation.

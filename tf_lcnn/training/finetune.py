@@ -7,20 +7,18 @@ from keras import ops
 from tf_lcnn.graph import rebuild
 from tf_lcnn.layers import sparsity
 from tf_lcnn.layers.family import lookup_layers
+from tf_lcnn.training.callbacks import Bound, own_constraint
 
 
-class _Bound(keras.constraints.Constraint):
+class _SizeBound(Bound):
     """At most s lookups per position, in these dictionary rows only."""
 
-    holds_lookups = True
-
     def __init__(self, s, rows, inner):
+        super().__init__(inner)
         self.s = s
         self.rows = np.asarray(rows, np.float32)[:, None]
-        self.inner = inner
 
-    def __call__(self, w):
-        w = w if self.inner is None else self.inner(w)
+    def bound(self, w):
         return sparsity.top_s(w * ops.cast(self.rows, w.dtype), self.s)
 
 
@@ -71,7 +69,7 @@ class Tighten(keras.callbacks.Callback):
         if missing:
             raise ValueError(f"Model {self.model.name} has no lookup layer {', '.join(missing)}.")
         self._layers = [found[name] for name in self.sizes]
-        self._inner = [layer.coefficients.constraint for layer in self._layers]
+        self._inner = [own_constraint(layer.coefficients) for layer in self._layers]
         self._bounds = None
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -80,7 +78,7 @@ class Tighten(keras.callbacks.Callback):
             return
         self._bounds = bounds
         for layer, inner, (k, s) in zip(self._layers, self._inner, bounds, strict=True):
-            constraint = _Bound(s, _strongest(layer, k), inner)
+            constraint = _SizeBound(s, _strongest(layer, k), inner)
             layer.coefficients.assign(constraint(layer.coefficients))
             layer.coefficients.constraint = constraint
         # The compiled step holds the constraint that it was traced with.
@@ -113,36 +111,55 @@ class ReviveRows(keras.callbacks.Callback):
     """After each epoch a dictionary row that no lookup uses takes over half of the busiest one's.
 
     It becomes a copy of that row, and every other lookup of it moves over: the layer computes the
-    same, and the two rows go their own ways from there. Before the last epoch only.
+    same, and the two rows go their own ways from there. Before the last epoch only. A dictionary
+    that layers share is looked at as one, and a frozen one stays as it is.
     """
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch + 1 < self.params["epochs"]:
+            sharing = {}
             for layer in lookup_layers(self.model):
-                revive(layer)
+                sharing.setdefault(id(layer.dictionary), []).append(layer)
+            for layers in sharing.values():
+                revive(*layers)
 
 
-def revive(layer):
-    """Splits the busiest rows of a lookup layer into its dead ones; the number of these."""
-    dictionary = np.array(ops.convert_to_numpy(layer.dictionary))
-    coefficients = np.array(ops.convert_to_numpy(layer.sparse_coefficients()))
-    by_row = np.moveaxis(coefficients, -2, 0)
-    dead = [i for i in range(len(by_row)) if not by_row[i].any()]
+def revive(*layers):
+    """Splits the busiest rows of a dictionary into its dead ones.
+
+    Args:
+        layers: all layers that share the dictionary; one, where it is not shared.
+
+    Returns:
+        how many rows were revived; 0 for a dictionary that is not trained.
+    """
+    if not layers[0].dictionary.trainable:
+        return 0
+    dictionary = np.array(ops.convert_to_numpy(layers[0].dictionary))
+    coefficients = [np.array(ops.convert_to_numpy(x.sparse_coefficients())) for x in layers]
+    # By row, the lookups of all layers in turn; a view of each, to be written to.
+    views = [np.moveaxis(array, -2, 0) for array in coefficients]
+    uses = sum((view != 0).reshape(len(view), -1).sum(axis=1) for view in views)
     revived = 0
-    for row in dead:
-        uses = (by_row != 0).reshape(len(by_row), -1).sum(axis=1)
+    for row in np.flatnonzero(uses == 0):
         busiest = int(uses.argmax())
         if uses[busiest] < 2:
             break
-        places = np.argwhere(by_row[busiest])[::2]
-        for place in map(tuple, places):
-            by_row[(row, *place)] = by_row[(busiest, *place)]
-            by_row[(busiest, *place)] = 0
+        # Every other one, counted through all layers.
+        number = 0
+        for view in views:
+            for place in map(tuple, np.argwhere(view[busiest])):
+                if number % 2 == 0:
+                    view[(row, *place)], view[(busiest, *place)] = view[(busiest, *place)], 0
+                    uses[row] += 1
+                    uses[busiest] -= 1
+                number += 1
         dictionary[:, row] = dictionary[:, busiest]
         revived += 1
     if revived:
-        layer.dictionary.assign(dictionary)
-        layer.coefficients.assign(coefficients)
+        layers[0].dictionary.assign(dictionary)
+        for layer, array in zip(layers, coefficients, strict=True):
+            layer.coefficients.assign(array)
     return revived
 
 

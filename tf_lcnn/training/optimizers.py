@@ -2,6 +2,8 @@
 
 import keras
 
+from tf_lcnn import checks
+
 # The paper's learning rates (section 4): (the epoch from which it holds, rate / first rate).
 PAPER_SCHEDULES = {
     "alexnet": ((0, 1.0), (18, 0.5), (29, 0.1), (43, 0.05), (52, 0.01)),
@@ -24,8 +26,9 @@ def learning_rate(schedule, first, updates_per_epoch, epochs):
         first: the rate at the start.
 
     Raises:
-        ValueError: unknown schedule.
+        ValueError: unknown schedule, or a rate that is not above 0.
     """
+    checks.number(first, "The learning rate", above=0)
     if schedule == "constant":
         return first
     if schedule == "cosine":
@@ -51,8 +54,11 @@ def optimizer(name, rate, momentum=0.9, weight_decay=0.0, parts=1):
         parts: gradient accumulation steps.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name, a negative momentum or weight decay, or no whole parts.
     """
+    checks.number(momentum, "The momentum", least=0, most=1)
+    checks.number(weight_decay, "The weight decay", least=0)
+    checks.whole_number(parts, "The parts of a batch")
     shared = {
         "weight_decay": weight_decay or None,
         "gradient_accumulation_steps": parts if parts > 1 else None,
@@ -69,3 +75,27 @@ def optimizer(name, rate, momentum=0.9, weight_decay=0.0, parts=1):
     if weight_decay:
         made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return made
+
+
+def take_over(optimizer, earlier, variables):
+    """Gives a new optimizer the state of an earlier one of the same settings.
+
+    A saved optimizer forgets what is spared from weight decay, and Keras cannot tell it again.
+
+    Args:
+        optimizer: new.
+        earlier: whose state it takes over.
+        variables: the trainable variables of the model.
+
+    Raises:
+        ValueError: the two keep other variables.
+    """
+    optimizer.build(variables)
+    shapes = [[tuple(x.shape) for x in one.variables] for one in (optimizer, earlier)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"The optimizer {earlier.name} keeps other variables than {optimizer.name}: it is of "
+            "another model or of other settings."
+        )
+    for mine, theirs in zip(optimizer.variables, earlier.variables, strict=True):
+        mine.assign(theirs)

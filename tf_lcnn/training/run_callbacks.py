@@ -1,14 +1,12 @@
 """Callbacks of a run of train.py: weight decay, NaN, the log and checkpoints."""
 
 import math
-import pathlib
 
 import keras
 
-from tf_lcnn.layers import sparsity
-from tf_lcnn.layers.family import lookup_layers
+from tf_lcnn.layers.lookup import raw_coefficients
 from tf_lcnn.models.saving import save_model
-from tf_lcnn.training.run_directory import CHECKPOINT
+from tf_lcnn.training.run_directory import CHECKPOINT, RunDirectory
 
 
 class WeightDecayUntil(keras.callbacks.Callback):
@@ -57,15 +55,20 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves model and optimizer after each epoch, so that a killed run can go on.
 
     The file is written beside its place and then renamed: at any moment there is a whole one or
-    none. The threshold is applied to the coefficients first, so that the run goes on from
-    exactly what is saved.
+    none. It holds the coefficients as they are trained, so that a run that goes on from it is
+    the unbroken one.
+
+    Args:
+        directory: a `run_directory.RunDirectory`, which is settled with the first checkpoint, or
+            a path.
     """
 
-    def __init__(self, run_dir):
+    def __init__(self, directory):
         super().__init__()
-        self.path = pathlib.Path(run_dir) / CHECKPOINT
+        self.directory = directory
 
     def on_epoch_end(self, epoch, logs=None):
-        for layer in lookup_layers(self.model):
-            layer.coefficients.assign(sparsity.threshold(layer.coefficients, layer.epsilon))
-        save_model(self.model, self.path)
+        with raw_coefficients():
+            save_model(self.model, self.directory / CHECKPOINT)
+        if isinstance(self.directory, RunDirectory):
+            self.directory.settle()

@@ -1,0 +1,213 @@
+"""A run of train.py, as its flags say, and which flags go together."""
+
+import dataclasses
+import pathlib
+
+from tf_lcnn import checks
+
+# What may be another when a run is resumed: it does not decide what is trained.
+FREE = (
+    *("data_dir", "download", "epochs", "run_dir", "overwrite", "resume", "test_only", "benchmark"),
+    *("tensorboard", "export", "coding_cache", "prices"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The values of train.py's flags; their help says what each is.
+
+    Raises:
+        ValueError: flags that do not go together, or numbers out of bounds.
+    """
+
+    dataset: str
+    data_dir: str | None
+    image_size: int | None
+    class_names: list | None
+    preprocessing: str
+    download: bool
+    model: str
+    dictionary_sizes: list
+    l1: float
+    threshold_scale: float | None
+    threshold_gradient: str
+    top_s: int | None
+    top_s_when: str
+    top_s_from: int | None
+    top_s_epochs: int | None
+    init_from: str | None
+    plan: str | None
+    budget: float | None
+    budget_unit: str
+    budget_delegate: bool
+    budget_quantize: str
+    prices: str | None
+    init: str
+    calibration_images: int
+    coding_cache: str | None
+    reestimate_bn: bool
+    distill: float
+    temperature: float
+    hint_layers: list
+    hint_weight: float
+    loose_lookups: float
+    loose_rows: float
+    tighten_epochs: int | None
+    revive_rows: bool
+    drop_rows: bool
+    epochs: int
+    batch_size: int
+    break_batch: int
+    optimizer: str
+    momentum: float
+    learning_rate: float
+    schedule: str
+    weight_decay: float
+    weight_decay_epochs: int | None
+    precision: str
+    seed: int
+    run_dir: str | None
+    overwrite: bool
+    resume: bool
+    retrain: str | None
+    test_only: bool
+    benchmark: bool
+    tensorboard: bool
+    export: bool
+
+    @classmethod
+    def of(cls, flags):
+        """The Run of absl's parsed FlagValues."""
+        return cls(**{field.name: flags[field.name].value for field in dataclasses.fields(cls)})
+
+    def __post_init__(self):
+        self._check_numbers()
+        self._check_start()
+        self._check_lookups()
+        self._check_coding()
+
+    @property
+    def coded(self):
+        """Whether the LCNN comes from a trained parent."""
+        return bool(self.init_from)
+
+    @property
+    def directory(self):
+        """Where the run is kept."""
+        if self.run_dir:
+            return pathlib.Path(self.run_dir)
+        name = f"{pathlib.Path(self.init_from).stem}_coded" if self.coded else self.model
+        return pathlib.Path("runs", f"{name}_{self.dataset}")
+
+    @property
+    def quantize(self):
+        """The number format that milliseconds are in."""
+        return None if self.budget_quantize == "none" else self.budget_quantize
+
+    @property
+    def taught(self):
+        """Whether the labels hold the answers of the parent too."""
+        return self.coded and bool(self.distill or self.hint_layers)
+
+    @property
+    def factors(self):
+        """(lookups, rows): what a coded LCNN starts with, over what it ends with."""
+        return self.loose_lookups, self.loose_rows
+
+    def _check_numbers(self):
+        bounds = {
+            "learning_rate": {"above": 0},
+            "momentum": {"least": 0, "most": 1},
+            "weight_decay": {"least": 0},
+            "l1": {"least": 0},
+            "distill": {"least": 0, "most": 1},
+            "temperature": {"above": 0},
+            "hint_weight": {"least": 0},
+            "loose_lookups": {"least": 1},
+            "loose_rows": {"least": 1},
+        }
+        for name, bound in bounds.items():
+            checks.number(getattr(self, name), f"--{name}", **bound)
+        for name, bound in (("threshold_scale", {"least": 0}), ("budget", {"above": 0})):
+            if getattr(self, name) is not None:
+                checks.number(getattr(self, name), f"--{name}", **bound)
+        if self.batch_size % self.break_batch:
+            raise ValueError(
+                f"--batch_size={self.batch_size} does not break into --break_batch="
+                f"{self.break_batch} equal parts."
+            )
+        if self.weight_decay_epochs is not None:
+            checks.whole_number(self.weight_decay_epochs, "--weight_decay_epochs", least=0)
+            if not self.weight_decay:
+                raise ValueError("--weight_decay_epochs needs --weight_decay.")
+
+    def _check_start(self):
+        for one, other, why in (
+            ("resume", "overwrite", "one goes on with the run, the other replaces it"),
+            ("resume", "retrain", "a resumed run has its own weights"),
+            ("init_from", "retrain", "a run starts from one model"),
+        ):
+            if getattr(self, one) and getattr(self, other):
+                raise ValueError(f"--{one} and --{other} do not go together: {why}.")
+
+    def _check_lookups(self):
+        dense = not self.coded and not self.retrain and not self.model.endswith("_lcnn")
+        if self.top_s and dense:
+            raise ValueError(f"--top_s: {self.model} is dense; {self.model}_lcnn has lookups.")
+        if self.top_s and self.coded:
+            raise ValueError("--top_s: with --init_from the plan says how many lookups there are.")
+        if self.top_s_from and not self.top_s:
+            raise ValueError("--top_s_from needs --top_s, the lookups in the end.")
+        if self.top_s_epochs and not self.top_s_from:
+            raise ValueError("--top_s_epochs needs --top_s_from, the lookups at the start.")
+        if self.top_s_from and self.top_s_from < self.top_s:
+            raise ValueError(
+                f"--top_s_from={self.top_s_from} is below --top_s={self.top_s}: lookups go down."
+            )
+
+    def _check_coding(self):
+        if not self.coded:
+            if self.plan or self.budget is not None:
+                raise ValueError("--plan and --budget need --init_from, the trained model.")
+            for name in ("coding_cache", "hint_layers", "tighten_epochs"):
+                if getattr(self, name):
+                    raise ValueError(f"--{name} needs --init_from, the trained model.")
+            if max(self.factors) > 1:
+                raise ValueError("--loose_lookups and --loose_rows need --init_from.")
+        elif (self.plan is None) == (self.budget is None):
+            raise ValueError("--init_from needs --plan or --budget, one of them.")
+        timed = self.budget is not None and self.budget_unit == "milliseconds"
+        if not timed and (self.budget_delegate or self.quantize or self.prices):
+            raise ValueError(
+                "--budget_delegate, --budget_quantize and --prices are for a --budget of "
+                "--budget_unit=milliseconds."
+            )
+
+
+def names():
+    """The names of the flags that a Run has."""
+    return [field.name for field in dataclasses.fields(Run)]
+
+
+def refuse_changes(before, now, stored):
+    """Raises ValueError where a run that is resumed has other flags than it began with.
+
+    What is `FREE` may differ. Of the epochs there may be more or fewer: the schedule of the
+    learning rate is then that of the new number, and a line says so.
+
+    Args:
+        before, now: flag name -> value.
+        stored: the file of the flags that it began with, for messages.
+    """
+    differing = [name for name in before if name not in FREE and before[name] != now[name]]
+    if differing:
+        listed = ", ".join(f"--{x} was {before[x]!r}, is {now[x]!r}" for x in differing)
+        raise ValueError(
+            f"{stored} says what the run is that --resume goes on with, and {listed}: leave it "
+            "out, or take another --run_dir."
+        )
+    if before["epochs"] != now["epochs"] and now["schedule"] == "cosine":
+        print(
+            f"The learning rate now falls to 0 over {now['epochs']} epochs, where it was "
+            f"{before['epochs']}: it goes on at another rate than it stopped with."
+        )
