@@ -41,13 +41,13 @@ def right(model):
     ids=["array", "pair", "triple", "list", "tf.data", "generator"],
 )
 def test_examples_come_in_every_natural_form(model, examples, tmp_path):
-    found = export.export(model, tmp_path / "m.tflite", examples).proof
-    assert found.examples == 12 and found.relative_difference < 1e-5
+    compared = export.export(model, tmp_path / "m.tflite", examples).proof
+    assert compared.examples == 12 and compared.relative_difference < 1e-5
 
 
 def test_without_labels_there_is_no_accuracy(model, tmp_path):
-    found = export.export(model, tmp_path / "m.tflite", X).proof
-    assert found.keras_score is None and str(found).endswith("dB), no labels")
+    compared = export.export(model, tmp_path / "m.tflite", X).proof
+    assert compared.keras_score is None and str(compared).endswith("dB), no labels")
 
 
 @pytest.mark.parametrize("quantize", [None, "int8"])
@@ -132,8 +132,8 @@ def test_scores_are_of_the_examples_with_labels(model, right, tmp_path):
 
 def test_outputs_of_zeros_are_proved(tmp_path):
     zero = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, kernel_initializer="zeros")])
-    found = export.export(zero, tmp_path / "m.tflite", random((4, 3))).proof
-    assert found.relative_difference == 0 and found.holds()
+    compared = export.export(zero, tmp_path / "m.tflite", random((4, 3))).proof
+    assert compared.relative_difference == 0 and compared.holds()
     assert proof.signal_to_noise(np.zeros(3), np.ones(3)) == float("-inf")
 
 

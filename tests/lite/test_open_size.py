@@ -115,8 +115,8 @@ def test_a_report_names_the_sizes(tmp_path):
     assert report.proof.shapes == ((20, 26, 1), (10, 26, 1), (20, 52, 1))
     assert "LiteRT can resize it to any x any x 1" in str(report)
     assert "of 3 sizes (20x26x1, 10x26x1, 20x52x1)" in str(report)
-    found = report.as_dict()
-    assert found["resizable"] == [None, None, 1] and found["input_shape"] == [20, 26, 1]
+    entries = report.as_dict()
+    assert entries["resizable"] == [None, None, 1] and entries["input_shape"] == [20, 26, 1]
 
 
 def test_sizes_that_the_model_refuses_are_not_proved(tmp_path):
