@@ -9,7 +9,9 @@ import tensorflow as tf
 from support.helpers import random
 
 from tf_lcnn import LookupConv2D
-from tf_lcnn.lite import export, proof
+from tf_lcnn.data import datasets
+from tf_lcnn.lite import export, metadata, proof
+from tf_lcnn.runtime.interpreter import Interpreter
 
 X, Y = random((12, 6, 6, 3)), np.arange(12) % 4
 
@@ -151,3 +153,15 @@ def test_a_model_with_an_image_as_output_is_proved_by_its_noise(tmp_path):
     assert export.export(model, tmp_path / "m.tflite", X).proof.keras_score is None
     with pytest.raises(ValueError, match="labels are the wanted images"):
         export.export(model, tmp_path / "m.tflite", (X, Y))
+
+
+def test_a_model_with_an_image_as_output_has_metadata_without_labels(tmp_path):
+    digits = datasets.load("digits")
+    inputs = digits.sample("test", 8)
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 3, padding="same")])
+    path = tmp_path / "m.tflite"
+    export.export(model, path, inputs, dataset=digits)
+    about = metadata.read(path)
+    assert about["name"] == model.name and "labels" not in about
+    assert about["profile"]["multiplications"] == 8 * 8 * 9
+    np.testing.assert_allclose(Interpreter(path).predict(inputs), model(inputs), atol=1e-5)
