@@ -6,14 +6,11 @@ The file is compared with the Keras model on the test images of the data set; in
 ranges on training images.
 """
 
-import os
 import pathlib
-import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from absl import flags
 
-from absl import app, flags, logging
-
+from tf_lcnn import programs
 from tf_lcnn.data import datasets
 from tf_lcnn.lite import converter, export, prices, proof
 from tf_lcnn.lite.choice import AUTO
@@ -45,16 +42,7 @@ flags.DEFINE_boolean("calibrate", False, "Measure this machine first and keep it
 flags.DEFINE_string("prices", None, "JSON of what a machine takes; default: a typical one.")
 
 
-def load_prices():
-    if FLAGS.calibrate:
-        return prices.calibrate(FLAGS.prices)
-    return prices.load(FLAGS.prices) if FLAGS.prices else prices.DEFAULT
-
-
-def main(arguments):
-    logging.set_verbosity(logging.WARNING)
-    if len(arguments) > 1:
-        raise ValueError(f"{arguments[1]!r} is no flag: flags start with --.")
+def main():
     model = saving.load_model(FLAGS.model)
     *size, channels = model.input_shape[1:]
     dataset = datasets.load(
@@ -75,7 +63,9 @@ def main(arguments):
         dataset.evaluation("test", 100),
         lowering=FLAGS.lowering,
         optimize=FLAGS.optimize,
-        prices=load_prices(),
+        prices=prices.calibrate(FLAGS.prices)
+        if FLAGS.calibrate
+        else FLAGS.prices or prices.DEFAULT,
         delegate=FLAGS.delegate,
         quantize=quantize,
         calibration=calibration,
@@ -88,7 +78,4 @@ def main(arguments):
 
 
 if __name__ == "__main__":
-    try:
-        app.run(main)
-    except (ValueError, OSError, proof.ProofError) as error:
-        sys.exit(f"tflite.py: {error}")
+    programs.run(main, errors=[proof.ProofError])

@@ -271,4 +271,4 @@ def main():
 
 
 if __name__ == "__main__":
-    programs.run(main)
+    programs.run(main, errors=[proof.ProofError])

@@ -14,15 +14,20 @@ have no model of the A76's kind), and the delegate, which is built when the pack
 What is missing is left out, and said.
 """
 
-import argparse
 import pathlib
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 
+from absl import flags
+
+from tf_lcnn import programs
 from tf_lcnn.runtime import native
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_enum("kernels", "avx2", ["avx2", "portable"], "Of the first table.")
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "native" / "src"
@@ -227,16 +232,13 @@ def newest(program):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kernels", default="avx2", help="of the first table: avx2 or portable")
-    kernels = parser.parse_args().kernels
     if not native.available() or shutil.which("g++") is None:
-        sys.exit("The delegate was not built, or there is no g++.")
+        raise ValueError("The delegate was not built, or there is no g++.")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         program = build(folder)
         if shutil.which("valgrind"):
-            print_counts(program, folder, kernels)
+            print_counts(program, folder, FLAGS.kernels)
         else:
             print("No instruction counts: there is no valgrind.")
         analyser = newest("llvm-mca")
@@ -247,4 +249,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    programs.run(main)

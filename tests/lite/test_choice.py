@@ -4,8 +4,6 @@ import dataclasses
 import json
 import math
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -374,53 +372,6 @@ def test_a_file_cut_short_is_an_error_not_a_crash(trained, kept, tmp_path):
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
     with pytest.raises(ValueError, match=r"cut\.tflite (is damaged|is no \.tflite)"):
         interpreter.Interpreter(path)
-
-
-def run(*command):
-    return subprocess.run(
-        [sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
-def test_the_programs_export_and_time_a_model(trained, tmp_path):
-    saved = tmp_path / "model.keras"
-    trained[0].save(saved)
-    done = run("export/tflite.py", f"--model={saved}", "--quantize=int8", "--examples=50")
-    assert done.returncode == 0, done.stderr
-    assert "DENSIFY" in done.stdout or "CONV_2D" in done.stdout
-    report = json.loads((tmp_path / "model.json").read_text())
-    assert len(report["layers"]) == 18 and report["proof"]["examples"] == 359
-    assert all(layer["measured_ms"] > 0 for layer in report["layers"])
-    done = run("export/benchmark.py", tmp_path / "model.tflite", "--runs=3")
-    assert done.returncode == 0, done.stderr
-    assert "median ms" in done.stdout and "model.tflite" in done.stdout
-    assert "delegate" not in done.stdout
-
-
-def test_a_file_is_timed_with_the_delegate_too_or_its_absence_is_said(trained, tmp_path):
-    path = tmp_path / "model.tflite"
-    path.write_bytes(export.convert(trained[0], choose_lowerings(trained[0], "sparse")))
-    done = run("export/benchmark.py", path, "--runs=3", "--delegate", "--threads=2")
-    if native.available():
-        assert done.returncode == 0, done.stderr
-        rows = [line.split("  ")[0] for line in done.stdout.splitlines()[1:]]
-        assert rows == [str(path), f"{path}, delegate"]
-    else:
-        assert done.returncode != 0
-        assert "was not built" in done.stderr.strip().splitlines()[-1]
-
-
-def test_the_programs_name_what_is_wrong_in_one_line(trained, tmp_path):
-    noise = tmp_path / "noise.tflite"
-    noise.write_bytes(b"\x10\x00\x00\x00TFL3" + bytes(range(256)) * 8)
-    for command, message in [
-        (("export/benchmark.py", noise, "--runs=1"), "noise.tflite"),
-        (("export/benchmark.py", tmp_path / "none.tflite"), "none.tflite"),
-        (("export/tflite.py", f"--model={noise}"), "noise.tflite is damaged"),
-    ]:
-        done = run(*command)
-        assert done.returncode != 0 and "Traceback" not in done.stderr
-        assert message in done.stderr.strip().splitlines()[-1]
 
 
 def test_a_channels_first_layer_is_refused():

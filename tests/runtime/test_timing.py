@@ -82,3 +82,12 @@ def test_a_process_says_what_is_wrong_with_its_file(tmp_path):
     timing._serve(tmp_path / "none.tflite", 1, False, pipe)
     (problem,) = pipe.answers
     assert "none.tflite" in problem and "\n" not in problem
+
+
+def test_a_process_that_is_gone_is_one_line():
+    class Gone(Pipe):
+        def recv(self):
+            raise EOFError
+
+    with pytest.raises(ValueError, match=r"LiteRT crashed on a\.tflite: is the file whole\?"):
+        timing._ask(Gone(), "a.tflite")

@@ -1,0 +1,94 @@
+"""export/tflite.py and export/benchmark.py: files made and timed, in silence, or one line."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import pytest
+from keras import layers
+from support.helpers import chain
+
+from tf_lcnn import LookupConv2D
+from tf_lcnn.runtime import native
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="export needs the TensorFlow backend"
+)
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# A delegate in the processes too, where there is one.
+DELEGATE = ["--delegate"] if native.available() else []
+
+
+def run(*command):
+    # TensorFlow sets a level of its own where it was imported.
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A finished run of tflite.py, and the file that it wrote."""
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("net")
+    body = LookupConv2D(8, 3, 8, activation="relu"), LookupConv2D(12, 3, 6, activation="relu")
+    chain((8, 8, 1), *body, layers.GlobalAveragePooling2D(), layers.Dense(10)).save(
+        folder / "model.keras"
+    )
+    how = ("--quantize=int8", "--lowering=sparse", "--examples=20")
+    done = run("export/tflite.py", f"--model={folder / 'model.keras'}", *how)
+    assert done.returncode == 0, done.stderr
+    return done, folder / "model.tflite"
+
+
+def test_a_file_is_exported_and_nothing_else_is_printed(exported):
+    done, path = exported
+    assert done.stderr == ""
+    assert "CONV_2D 4" in done.stdout and f"{path}: {path.stat().st_size:,} bytes" in done.stdout
+    report = json.loads(path.with_suffix(".json").read_text())
+    assert len(report["layers"]) == 2 and report["proof"]["examples"] == 359
+    assert all(layer["measured_ms"] > 0 for layer in report["layers"])
+
+
+def test_files_are_timed_in_silent_processes_and_the_turns_are_told(exported):
+    _, path = exported
+    done = run("export/benchmark.py", path, "--runs=3", "--batch=2", "--threads=2")
+    assert (done.returncode, done.stderr) == (0, "")
+    turns, head, row = done.stdout.splitlines()
+    assert turns == "3 turns of 2 runs, warm; 2 threads; times of one run"
+    assert "median ms" in head and row.startswith(f"{path}  ")
+
+
+@pytest.mark.slow
+def test_a_single_run_is_said_to_be_cold_and_the_delegate_has_a_row(exported):
+    _, path = exported
+    done = run("export/benchmark.py", path, "--runs=2", "--batch=1", *DELEGATE)
+    assert (done.returncode, done.stderr) == (0, "")
+    turns, _, *rows = done.stdout.splitlines()
+    assert turns.startswith("2 turns of 1 run, cold; 1 thread;")
+    names = [row.split("  ")[0] for row in rows]
+    assert names == [str(path), *(f"{path}, delegate" for _ in DELEGATE)]
+
+
+@pytest.mark.slow
+def test_what_is_wrong_is_told_in_one_line(tmp_path):
+    noise = tmp_path / "noise.tflite"
+    noise.write_bytes(b"\x10\x00\x00\x00TFL3" + bytes(range(256)) * 8)
+    for command, told in [
+        (("export/benchmark.py", noise, "--runs=1"), "noise.tflite"),
+        (("export/benchmark.py", tmp_path / "none.tflite"), "none.tflite"),
+        (("export/benchmark.py",), "Name the .tflite files to time"),
+        (("export/tflite.py", f"--model={noise}"), "noise.tflite is damaged"),
+    ]:
+        done = run(*command)
+        assert done.returncode == 1 and not done.stdout
+        assert done.stderr.count("\n") == 1 and told in done.stderr
