@@ -12,9 +12,9 @@ import train
 from tf_lcnn import models
 from tf_lcnn.data import datasets
 from tf_lcnn.models import zoo
-from tf_lcnn.training import run_callbacks
+from tf_lcnn.training import run, run_callbacks
 
-CONFIGS = sorted(train.CONFIGS.glob("*.cfg"))
+CONFIGS = sorted(train.CONFIGS.rglob("*.cfg"))
 CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000}
 
 
@@ -43,22 +43,20 @@ def test_there_are_configurations():
 
 
 def test_configuration_trains(config, tmp_path):
-    flags = train.FLAGS
-    assert flags.flags_into_string()
+    flags = run.Run.of(train.FLAGS)
     keras.utils.set_random_seed(flags.seed)
     keras.config.set_dtype_policy(flags.precision)
     shape, classes = input_shape(), CLASSES[flags.dataset]
-    model = train.fresh_model(shape, classes)
-    train.compile_model(model, 2)
+    model = train.fresh_model(flags, shape, classes)
+    train.compile_model(flags, model, 2)
     before = [weights.numpy() for weights in model.trainable_variables[:3]]
 
     steps = 2 * flags.break_batch
     images = np.random.default_rng(0).normal(size=(2 * steps, *shape)).astype(np.float32)
     labels = np.arange(len(images)) % classes
     # A checkpoint of AlexNet is large, and tells nothing about the configuration.
-    used = [
-        c for c in train.make_callbacks(model, tmp_path) if type(c) is not run_callbacks.Checkpoint
-    ]
+    made = train.make_callbacks(flags, model, tmp_path)
+    used = [c for c in made if type(c) is not run_callbacks.Checkpoint]
     history = model.fit(
         tf.data.Dataset.from_tensor_slices((images, labels)).batch(2),
         epochs=1,

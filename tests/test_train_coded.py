@@ -11,6 +11,9 @@ from test_train import complaint, contents, log_rows, succeed
 import train
 from tf_lcnn import models
 from tf_lcnn.compression import sites, size_plan
+from tf_lcnn.data import datasets
+from tf_lcnn.tasks.classification import Classification
+from tf_lcnn.training import run as runs
 
 SIZES = {"stage1_block1_conv1": (8, 3), "stage3_block1_conv2": (16, 4)}
 
@@ -21,6 +24,9 @@ def parent(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parent")
     keras.utils.set_random_seed(0)
     model = models.build("resnet20", (8, 8, 1), 10)
+    digits = datasets.load("digits")
+    model.compile("adam", Classification().loss())
+    model.fit(digits.evaluation("train", 64), epochs=2, verbose=0)
     model.save(folder / "dense.keras")
     layers = []
     for name, kernel in sites.kernels(model).items():
@@ -66,6 +72,7 @@ def test_a_coded_run_says_what_it_did(run):
     run_dir, output, _ = run
     assert "stage1_block1_conv1  " in output and "weight error" in output
     coded = output.index("Validation, coded: accuracy")
+    assert output.index("Validation, parent: accuracy") < output.index("weight error") < coded
     assert coded < output.index("Validation, batch normalization re-estimated: accuracy")
     assert len(log_rows(run_dir)) == 2
     assert size_plan.load(run_dir / "plan.json").sizes == SIZES
@@ -146,4 +153,10 @@ def test_flags_that_do_not_go_together_are_refused(parent, tmp_path, given, mess
         for name, value in given.items():
             setattr(train.FLAGS, name, value)
         with pytest.raises((ValueError, OSError), match=message):
-            train.load_parent()
+            train.load_parent(runs.Run.of(train.FLAGS))
+
+
+def test_a_parent_at_chance_is_refused_and_told_why(parent, tmp_path):
+    line = complaint(*flags(parent, tmp_path / "run", "--preprocessing=-9999,1", "--epochs=1"))
+    assert "--preprocessing (-9999,1)" in line and "--class_names" in line
+    assert not (tmp_path / "run").exists()

@@ -144,7 +144,7 @@ def test_the_errors_are_those_of_the_layers(parent):
             for m in (parent, lcnn)
         )
         if mine.use_bias:
-            # The mean is made good; all positions of all images were sampled.
+            # The mean is corrected; all positions of all images were sampled.
             np.testing.assert_allclose(
                 z.mean((*range(z.ndim - 1),)), y.mean((*range(y.ndim - 1),)), atol=1e-4
             )

@@ -278,3 +278,20 @@ def test_a_frozen_support_moves_only_its_lookups():
     after = numpy(layer.coefficients)
     np.testing.assert_array_equal(after != 0, before != 0)
     assert (after[before != 0] != before[before != 0]).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        transfer.freeze_dictionaries,
+        transfer.freeze_support,
+        lambda model: transfer.transfer_dictionaries(model, model),
+    ],
+)
+def test_a_model_without_dictionaries_is_refused_in_one_line(ask):
+    with pytest.raises(ValueError, match="is not built: call it on an input first"):
+        ask(keras.Sequential([LookupConv2D(6, 3, 4)]))
+    with pytest.raises(ValueError, match="has no lookup layer"):
+        ask(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
+    with pytest.raises(ValueError, match="A Keras model is needed"):
+        ask("model.keras")

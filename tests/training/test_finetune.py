@@ -1,5 +1,8 @@
 """Fine-tuning: sizes from loose to tight, dead rows, the teacher's part of the labels."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from tf_lcnn import LookupConv2D
 from tf_lcnn.compression import size_plan
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.training import distillation, finetune
-from tf_lcnn.training.callbacks import project
+from tf_lcnn.training.callbacks import TopS, project
 
 
 def net(k=8, **arguments):
@@ -111,6 +114,28 @@ def test_a_loosened_plan_starts_larger():
             size_plan.loosened(plan, model, *factors)
 
 
+class Interrupt(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("tight", [TopS(1), finetune.Tighten({"first": (2, 1), "second": (2, 1)})])
+@pytest.mark.parametrize("loose", [TopS(3), finetune.Tighten({"first": (6, 3), "second": (6, 3)})])
+def test_a_bound_that_was_interrupted_does_not_bind_the_next_one(tight, loose):
+    model = net(threshold_gradient="straight_through")
+    first = model.get_layer("first")
+    own = first.coefficients.constraint
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    data = random((16, 6, 6, 4)), np.arange(16) % 6
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*data, 8, verbose=0, callbacks=[tight, Interrupt()])
+    # Fresh coefficients, of which the looser bound keeps three.
+    first.coefficients.assign(random(first.coefficients.shape, 3))
+    model.fit(*data, 8, verbose=0, callbacks=[loose])
+    assert lookups(first) == 3
+    assert first.coefficients.constraint is own
+
+
 # Dead rows
 
 
@@ -134,6 +159,47 @@ def test_a_revived_row_shares_the_work_of_the_busiest_and_nothing_changes():
     assert lookups(layer) <= 3
     np.testing.assert_allclose(numpy(model(x)), before, atol=1e-5)
     assert finetune.revive(layer) == 0
+
+
+def sharing(**arguments):
+    """Two layers with one dictionary; the rows 1 and 2 are dead in the first, 2 and 3 in both."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 4))
+    first = LookupConv2D(6, 3, 5, name="first", **arguments)
+    x = first(inputs)
+    second = LookupConv2D(4, 3, dictionary=first.dictionary, name="second")
+    model = keras.Model(inputs, keras.layers.Concatenate()([x, second(inputs)]))
+    kill(first, 1, 2, 3)
+    kill(second, 2, 3)
+    return model, first, second
+
+
+def test_a_row_is_dead_where_no_layer_that_shares_it_looks_it_up():
+    model, first, second = sharing()
+    x = random((3, 6, 6, 4), 2)
+    before, kept = numpy(model(x)), numpy(first.dictionary)[:, 1].copy()
+    assert finetune.revive(first, second) == 2
+    np.testing.assert_allclose(numpy(model(x)), before, rtol=0, atol=1e-5)
+    # Alive in the second layer.
+    np.testing.assert_array_equal(numpy(first.dictionary)[:, 1], kept)
+    used = sum(numpy(y.coefficients).any(axis=(0, 1, 3)).astype(int) for y in (first, second))
+    assert (used > 0).all()
+
+
+def test_training_revives_by_all_that_share_and_no_frozen_dictionary():
+    model, first, second = sharing()
+    first.dictionary.trainable = False
+    frozen = numpy(first.dictionary).copy()
+    targets = random((8, 4, 4, 10))
+    model.compile("sgd", "mse")
+    how = {"epochs": 2, "verbose": 0, "callbacks": [finetune.ReviveRows()]}
+    model.fit(random((8, 6, 6, 4)), targets, **how)
+    np.testing.assert_array_equal(numpy(first.dictionary), frozen)
+    assert not numpy(second.coefficients)[:, :, 2].any()
+    first.dictionary.trainable = True
+    model.compile("sgd", "mse")
+    model.fit(random((8, 6, 6, 4)), targets, **how)
+    assert numpy(first.coefficients)[:, :, 2:4].any() or numpy(second.coefficients)[:, :, 2].any()
 
 
 def test_rows_are_revived_while_training_goes_on():
@@ -227,6 +293,23 @@ def test_a_teacher_answers_and_a_model_learns_from_it_alone(tmp_path):
     student.save(tmp_path / "student.keras")
     loaded = keras.models.load_model(tmp_path / "student.keras")
     assert loaded.loss.get_config() == student.loss.get_config()
+
+
+def test_a_model_that_was_taught_loads_in_a_process_that_imports_the_library_alone(tmp_path):
+    model = net()
+    model.compile("sgd", distillation.DistillationLoss(6), [distillation.LabelAccuracy(6)])
+    model.save(tmp_path / "taught.keras")
+    code = (
+        "import sys, keras, tf_lcnn; "
+        "print(type(keras.models.load_model(sys.argv[1]).loss).__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "taught.keras"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "DistillationLoss\n", done.stderr
 
 
 def test_hints_come_with_the_logits_and_go():

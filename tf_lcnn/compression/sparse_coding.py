@@ -74,10 +74,10 @@ def code(weights, moment, dictionary_size, lookups, seed=0, rounds=ROUNDS):
     dictionary = _code_vectors(vectors, channels, dictionary_size, lookups, rng, rounds)
     best = None
     for _ in range(rounds):
-        dictionary, found = _round(weights, moment, channels, dictionary, lookups)
-        gain = 1.0 if best is None else 1 - found.error / max(best.error, 1e-300)
+        dictionary, current = _round(weights, moment, channels, dictionary, lookups)
+        gain = 1.0 if best is None else 1 - current.error / max(best.error, 1e-300)
         if gain > 0:
-            best = found
+            best = current
         if gain < STALL or best.error < 1e-14:
             break
     return _balanced(best)
@@ -105,7 +105,7 @@ def errors(weights, moment, dictionary_size, lookups, seed=0):
     seen = factor.T @ vectors
     target = moment @ weights.reshape(taps * m, n)
     rows = _first_rows(seen, dictionary_size, rng)
-    found = {}
+    lost = {}
     for s in sorted(s for s in lookups if s <= dictionary_size):
         for _ in range(_ERROR_ROUNDS):
             rows, support, _ = _vector_round(rows, seen, s)
@@ -117,8 +117,8 @@ def errors(weights, moment, dictionary_size, lookups, seed=0):
         joint = joint.transpose(1, 0, 2).reshape(n, taps * s)
         coefficients = refit(gram, correlations, joint).reshape(taps, dictionary_size, n)
         residual = weights - np.einsum("mk,akn->amn", dictionary, coefficients, optimize=True)
-        found[s] = relative_error(residual, weights, moment)
-    return found
+        lost[s] = relative_error(residual, weights, moment)
+    return lost
 
 
 def _round(weights, moment, channels, dictionary, s):
@@ -136,9 +136,9 @@ def _round(weights, moment, channels, dictionary, s):
     gram, correlations = _normal(dictionary, moment, target, taps)
     coefficients = refit(gram, correlations, support).reshape(taps, k, n)
     residual = weights - np.einsum("mk,akn->amn", dictionary, coefficients, optimize=True)
-    found = Code(dictionary, coefficients, relative_error(residual, weights, moment))
+    current = Code(dictionary, coefficients, relative_error(residual, weights, moment))
     dead = ~coefficients.any(axis=(0, 2))
-    return _revive(dictionary, dead, np.moveaxis(residual, 1, 0).reshape(m, -1), channels), found
+    return _revive(dictionary, dead, np.moveaxis(residual, 1, 0).reshape(m, -1), channels), current
 
 
 def relative_error(residual, weights, moment):
@@ -195,9 +195,9 @@ def refit(gram, correlations, support):
     # Adds to the diagonal in place.
     diagonal += _RIDGE * diagonal.mean(axis=1, keepdims=True) + 1e-300
     wanted = np.take_along_axis(correlations.T, support, axis=1)[..., None]
-    found = np.zeros((size, len(support)))
-    np.put_along_axis(found, support.T, np.linalg.solve(sub, wanted)[..., 0].T, axis=0)
-    return found
+    coefficients = np.zeros((size, len(support)))
+    np.put_along_axis(coefficients, support.T, np.linalg.solve(sub, wanted)[..., 0].T, axis=0)
+    return coefficients
 
 
 def _normal(dictionary, moment, target, taps):
@@ -319,11 +319,11 @@ def _revive(rows, dead, residual, metric):
     return rows
 
 
-def _balanced(found):
+def _balanced(code):
     """Moves scale between D and P until both have the same norm, row by row: W stays."""
-    d = np.linalg.norm(found.dictionary, axis=0)
-    p = np.sqrt((found.coefficients**2).sum(axis=(0, 2)))
+    d = np.linalg.norm(code.dictionary, axis=0)
+    p = np.sqrt((code.coefficients**2).sum(axis=(0, 2)))
     scale = np.where((d > 0) & (p > 0), np.sqrt(p / np.where(d > 0, d, 1.0)), 1.0)
     # An unused row keeps its direction, at unit norm.
     scale = np.where((d > 0) & (p == 0), 1 / np.where(d > 0, d, 1.0), scale)
-    return Code(found.dictionary * scale, found.coefficients / scale[:, None], found.error)
+    return Code(code.dictionary * scale, code.coefficients / scale[:, None], code.error)

@@ -36,10 +36,7 @@ def transfer_dictionaries(source, target, match="order"):
         ValueError: unknown match, a name or pattern that fits no layer, or no dictionary of the
             size (m, k) of a layer.
     """
-    given, taking = lookup_layers(source), lookup_layers(target)
-    for model, layers in ((source, given), (target, taking)):
-        if not layers:
-            raise ValueError(f"{model.name} has no lookup layer to transfer dictionaries with.")
+    given, taking = _lookup_layers(source), _lookup_layers(target)
     if isinstance(match, dict):
         pairs = _by_name(source, target, given, taking, match)
     elif match in MATCHES:
@@ -50,11 +47,23 @@ def transfer_dictionaries(source, target, match="order"):
         ]
     else:
         raise ValueError(f"Unknown match {match!r}: {' or '.join(MATCHES)}, or a dict of names.")
-    for layer, found in pairs:
-        _refuse_size(layer, found)
-    for layer, found in pairs:
-        layer.dictionary.assign(ops.convert_to_numpy(found.dictionary))
-    return {layer.name: found.name for layer, found in pairs}
+    for layer, origin in pairs:
+        _refuse_size(layer, origin)
+    for layer, origin in pairs:
+        layer.dictionary.assign(ops.convert_to_numpy(origin.dictionary))
+    return {layer.name: origin.name for layer, origin in pairs}
+
+
+def _lookup_layers(model):
+    """The lookup layers of a built model; ValueError if there are none, or it is not built."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"A Keras model is needed, not {model!r}.")
+    layers = lookup_layers(model)
+    if not layers:
+        raise ValueError(f"{model.name} has no lookup layer, so no dictionary.")
+    if not all(layer.built for layer in layers):
+        raise ValueError(f"{model.name} is not built: call it on an input first.")
+    return layers
 
 
 def _by_name(source, target, given, taking, rules):
@@ -85,21 +94,21 @@ def _numbered(layers):
 
 def _of_size(given, layer, source):
     size = tuple(layer.dictionary.shape)
-    found = [other for other in given if tuple(other.dictionary.shape) == size]
-    if not found:
+    fitting = [other for other in given if tuple(other.dictionary.shape) == size]
+    if not fitting:
         there = sorted({tuple(other.dictionary.shape) for other in given})
         raise ValueError(
             f"{source.name} has no dictionary of (m, k) = {size} for layer {layer.name}; it has: "
             f"{', '.join(map(str, there))}."
         )
-    return found
+    return fitting
 
 
-def _next_in_order(found, layer, number):
-    return found[min(number, len(found) - 1)]
+def _next_in_order(fitting, layer, number):
+    return fitting[min(number, len(fitting) - 1)]
 
 
-def _best(found, layer, number):
+def _best(fitting, layer, number):
     kernel = np.asarray(ops.convert_to_numpy(layer.kernel), np.float64)
     vectors = np.moveaxis(kernel, -2, 0).reshape(kernel.shape[-2], -1)
 
@@ -107,14 +116,14 @@ def _best(found, layer, number):
         rows = np.asarray(ops.convert_to_numpy(other.dictionary), np.float64)
         return np.linalg.norm(vectors - rows @ (np.linalg.pinv(rows) @ vectors))
 
-    return min(found, key=missed)
+    return min(fitting, key=missed)
 
 
-def _refuse_size(layer, found):
-    mine, theirs = tuple(layer.dictionary.shape), tuple(found.dictionary.shape)
+def _refuse_size(layer, origin):
+    mine, theirs = tuple(layer.dictionary.shape), tuple(origin.dictionary.shape)
     if mine != theirs:
         raise ValueError(
-            f"The dictionary of {found.name} is of (m, k) = {theirs}, that of {layer.name} of "
+            f"The dictionary of {origin.name} is of (m, k) = {theirs}, that of {layer.name} of "
             f"{mine}."
         )
 
@@ -123,8 +132,11 @@ def freeze_dictionaries(model):
     """From now on training leaves the dictionaries of a model as they are.
 
     Compile the model after this, as after any change of what is trained.
+
+    Raises:
+        ValueError: the model has no lookup layer, or is not built.
     """
-    for layer in lookup_layers(model):
+    for layer in _lookup_layers(model):
         layer.dictionary.trainable = False
 
 
@@ -147,7 +159,10 @@ def freeze_support(model):
 
     It holds for this model in memory; one that is loaded from a file has to be told again. Compile
     the model after this.
+
+    Raises:
+        ValueError: the model has no lookup layer, or is not built.
     """
-    for layer in lookup_layers(model):
+    for layer in _lookup_layers(model):
         places = np.asarray(ops.convert_to_numpy(layer.sparse_coefficients())) != 0
         layer.coefficients.constraint = _Support(places, layer.coefficients.constraint)

@@ -230,12 +230,12 @@ def load(
     if class_names and name != "image_folder":
         raise ValueError(f"class_names is for image_folder; {name} has an order of its own.")
     if name == "digits":
-        found = sources.digits()
+        source = sources.digits()
     elif name == "image_folder":
-        found = folders.image_folder(data_dir, channels, class_names)
+        source = folders.image_folder(data_dir, channels, class_names)
     else:
-        found = sources.tensorflow_dataset(name, data_dir, download)
-    splits, class_names, decode, (*stored, channels) = found
+        source = sources.tensorflow_dataset(name, data_dir, download)
+    splits, class_names, decode, (*stored, channels) = source
     splits = _hold_out(splits)
     train = splits["train"]
     given = normalization(preprocessing, channels)

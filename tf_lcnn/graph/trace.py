@@ -85,9 +85,9 @@ def own_weights(layer):
 
 def _watched(model):
     """The layers and operations that run, at any depth."""
-    found = sublayers(model)
-    operations = [x for layer in found for x in getattr(layer, "operations", ())]
-    layers = [x for x in found if not isinstance(x, keras.Model)]
+    layers_inside = sublayers(model)
+    operations = [x for layer in layers_inside for x in getattr(layer, "operations", ())]
+    layers = [x for x in layers_inside if not isinstance(x, keras.Model)]
     return layers + [x for x in operations if not isinstance(x, keras.Layer)]
 
 

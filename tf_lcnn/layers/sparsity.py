@@ -132,9 +132,9 @@ def to_lookups(coefficients):
         at any position. Indices rise; a position with fewer lookups ends in index 0, value 0.
     """
     by_filter = np.swapaxes(np.asarray(coefficients), -1, -2)
-    found = by_filter != 0
-    s = int(found.sum(axis=-1).max(initial=0))
-    order = np.argsort(~found, axis=-1, kind="stable")[..., :s]
+    nonzero = by_filter != 0
+    s = int(nonzero.sum(axis=-1).max(initial=0))
+    order = np.argsort(~nonzero, axis=-1, kind="stable")[..., :s]
     values = np.take_along_axis(by_filter, order, axis=-1)
     return np.where(values != 0, order, 0).astype(np.int32), values
 

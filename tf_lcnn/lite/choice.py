@@ -8,7 +8,11 @@ import keras
 from tf_lcnn.graph import folding, intercept
 from tf_lcnn.graph.trace import trace
 from tf_lcnn.layers.family import lookup_layers
-from tf_lcnn.lite import delegate_price, lowerings
+from tf_lcnn.lite import (
+    delegate_price,
+    forms,  # noqa: F401
+    lowerings,
+)
 from tf_lcnn.lite.prices import DEFAULT, best_lowering, stored_bytes
 from tf_lcnn.runtime import native
 
@@ -20,7 +24,7 @@ MINIMUM_SPEEDUP = 1.05
 
 @dataclasses.dataclass(frozen=True)
 class LoweringChoice:
-    """The lowering of one lookup layer, and what each would take.
+    """The lowering of one lookup layer, and what others would take.
 
     Attributes:
         source: the Keras layer.
@@ -29,7 +33,7 @@ class LoweringChoice:
         seconds: by lowering, predicted, on one thread.
         bytes: by lowering, of its constants in the file.
         folded: the BatchNormalization that is folded into it, or None.
-        delegate: the `native.Prediction` for it, or None where the native delegate will not
+        delegate: the `delegate_price.Prediction` for it, or None where the native delegate will not
             take it: it has another lowering, LiteRT is as fast, or no delegate was built.
     """
 
@@ -84,7 +88,7 @@ def choose_lowerings(
             )
     calls = trace(model, input_shape)
     folded = folding.folded(calls)
-    plans = []
+    choices = []
     for layer in lookup_layers(model):
         of_layer = [call for call in calls if call.layer is layer]
         if not of_layer:
@@ -92,47 +96,65 @@ def choose_lowerings(
             continue
         normalization = folded.get(layer)
         constants = lowerings.constants(of_layer[0], normalization)
+        _refuse(constants, lowering, quantize)
         prediction = _prediction(constants, prices, quantize, delegate)
         chosen = lowering
         if lowering == AUTO:
             with_delegate = prediction.seconds if delegate and prediction else math.inf
             chosen = best_lowering(constants, prices, optimize, quantize, with_delegate)
-        plans.append(
+        choices.append(
             LoweringChoice(
                 source=layer,
                 layer=constants,
                 lowering=chosen,
-                seconds={w: prices.seconds(constants, w, quantize) for w in lowerings.LOWERINGS},
-                bytes={w: stored_bytes(constants, w, quantize) for w in lowerings.LOWERINGS},
+                seconds={
+                    x: prices.seconds(constants, x, quantize) for x in constants.form.lowerings
+                },
+                bytes={x: stored_bytes(constants, x, quantize) for x in constants.form.lowerings},
                 folded=normalization,
                 delegate=prediction if chosen == "sparse" else None,
             )
         )
-    return plans
+    return choices
+
+
+def _refuse(constants, lowering, quantize):
+    """Raises ValueError for what this layer does not have in LiteRT."""
+    form, kind = constants.form, type(constants.layer).__name__
+    if lowering not in (AUTO, *form.lowerings):
+        raise ValueError(
+            f"Layer {constants.name} ({kind}) has no lowering {lowering!r}: "
+            f"{', '.join((AUTO, *form.lowerings))}."
+        )
+    if quantize == "int8" and not form.int8:
+        raise ValueError(
+            f"Layer {constants.name} ({kind}): LiteRT has its convolution in float32 alone; None, "
+            "float16 and dynamic work."
+        )
 
 
 def _prediction(layer, prices, quantize, needed):
-    """The `native.Prediction` in the seconds of these prices, or None if LiteRT is as fast."""
+    """The delegate's Prediction in the seconds of these prices, or None if LiteRT is as fast."""
     if not needed and not native.available():
         return None
-    found = delegate_price.predict(layer, quantize)
-    if found is None:
+    prediction = delegate_price.predict(layer, quantize)
+    if prediction is None:
         return None
-    seconds = prices.delegate_seconds(found, quantize)
+    seconds = prices.delegate_seconds(prediction, quantize)
     if prices.seconds(layer, "sparse", quantize) < MINIMUM_SPEEDUP * seconds:
         return None
-    return dataclasses.replace(found, seconds=seconds)
+    return dataclasses.replace(prediction, seconds=seconds)
 
 
-def lowered(plans):
-    """Within this context the model of these plans runs its lookup layers as planned."""
+def lowered(choices):
+    """Within this context the model of these choices runs its lookup layers as chosen."""
     calls = {}
-    for each in plans:
-        calls[each.source] = _call(each)
-        if each.folded is not None:
-            calls[each.folded] = lambda _, x, **__: x
+    for choice in choices:
+        calls[choice.source] = _call(choice)
+        if choice.folded is not None:
+            calls[choice.folded] = lambda _, x, **__: x
     return intercept.calls(calls)
 
 
-def _call(plan):
-    return lambda _, x, **__: lowerings.apply(plan.layer, x, plan.lowering)
+def _call(choice):
+    return lambda _, x, **__: lowerings.apply(choice.layer, x, choice.lowering)

@@ -24,7 +24,7 @@ class Prediction:
 
 
 def predict(layer, quantize=None):
-    """The Prediction for a lookup layer that leaves as `sparse`; None where it takes none.
+    """The Prediction for a lookup layer that is lowered as `sparse`; None where it takes none.
 
     The library packs the layer for this machine's processor, with its real pattern of lookups;
     it fills up steps of four lookups itself, so the file needs no padding for that.
@@ -37,7 +37,7 @@ def predict(layer, quantize=None):
         ValueError: it was not built, or cannot be loaded.
     """
     library = native.library()
-    if quantize not in (None, "int8"):
+    if quantize not in (None, "int8") or not layer.form.native:
         return None
     kh, kw, k, n = layer.coefficients.shape
     first, then = layer.stage_strides

@@ -29,35 +29,35 @@ class LayerFigures:
 
 
 @contextlib.contextmanager
-def watched(plans, watch):
-    """Within this context the lowered model calls watch(index of the plan, input) on the way."""
-    seen = {plan.source: functools.partial(watch, index) for index, plan in enumerate(plans)}
-    with lowered(plans), intercept.inputs(seen):
+def watched(choices, watch):
+    """Within this context the lowered model calls watch(index of the choice, input) on the way."""
+    seen = {x.source: functools.partial(watch, index) for index, x in enumerate(choices)}
+    with lowered(choices), intercept.inputs(seen):
         yield
 
 
-def measure(model, plans, examples, quantize=None):
+def measure(model, choices, examples, quantize=None):
     """Runs each lookup layer alone.
 
     Args:
-        model, plans: see `plan`.
+        model, choices: see `choice.choose_lowerings`.
         examples: array (count, ...) of real inputs of the model.
         quantize: see `converter.to_tflite`.
 
     Returns:
-        list of LayerFigures, one per plan.
+        list of LayerFigures, one per choice.
     """
-    inputs = [[] for _ in plans]
-    with watched(plans, lambda index, x: inputs[index].append(x.numpy()[0])):
+    inputs = [[] for _ in choices]
+    with watched(choices, lambda index, x: inputs[index].append(x.numpy()[0])):
         for example in examples:
             model(example[None], training=False)
     files, decibels = [], []
-    for plan, found in zip(plans, inputs, strict=True):
+    for choice, seen in zip(choices, inputs, strict=True):
 
-        def run(x, plan=plan):
-            return lowerings.apply(plan.layer, x, plan.lowering)
+        def run(x, choice=choice):
+            return lowerings.apply(choice.layer, x, choice.lowering)
 
-        x = np.stack(found)
+        x = np.stack(seen)
         content = to_tflite(run, (1, *x.shape[1:]), quantize=quantize, calibration=x)
         files.append(Interpreter(content=content))
         expected = np.concatenate([run(image[None]).numpy() for image in x])

@@ -1,10 +1,16 @@
 """What the layers of a size plan would take in LiteRT, for `compression.planner`."""
 
+import math
+
 import keras
 import numpy as np
 
 from tf_lcnn.layers import family
-from tf_lcnn.lite import delegate_price, lowerings
+from tf_lcnn.lite import (
+    delegate_price,
+    forms,  # noqa: F401
+    lowerings,
+)
 
 
 class PlanPrices:
@@ -31,7 +37,7 @@ class PlanPrices:
             k, s: rows and lookups; None for the dense layer.
 
         Returns:
-            the seconds of the fastest lowering, or None where a lookup layer has none.
+            the seconds of the fastest lowering.
         """
         if k is None:
             constants = _constants(layer, call, 1, 1)
@@ -39,10 +45,10 @@ class PlanPrices:
         constants = _constants(layer, call, k, s)
         seconds = [
             self.machine.seconds(constants, lowering, self.quantize)
-            for lowering in lowerings.LOWERINGS
+            for lowering in constants.form.lowerings
             if lowering != "folded"
         ]
-        if self.delegate:
+        if self.delegate and constants.form.native:
             prediction = delegate_price.predict(constants, self.quantize)
             if prediction is not None:
                 seconds.append(self.machine.delegate_seconds(prediction, self.quantize))
@@ -51,28 +57,26 @@ class PlanPrices:
 
 def _constants(layer, call, k, s):
     """`lowerings.Constants` with s lookups anywhere; where they are decides the native kernels."""
-    kind = family.replacing(layer)
-    stages = kind.stages(layer, call)
-    *taps, m, n = kind.kernel_variable(layer).shape
-    shape = (*(taps or (1, 1)), k, n)
+    kind, form = family.replacing(layer), lowerings.form_of(layer)
+    stages, groups = kind.stages(layer, call), kind.groups(layer)
+    taps, m, n = kind.kernel(layer).shape
+    variable = kind.kernel_variable(layer)
+    positions = variable.shape[:-2] if math.prod(variable.shape[:-2]) == taps else (1, 1)
+    shape = (*form.kernel_shape(positions), k, n)
     coefficients = np.ones(shape, np.float32)
     if s < k:
-        places = np.random.default_rng(0).random(shape).argpartition(s - 1, axis=2)
+        places = np.random.default_rng(0).random(shape).argpartition(s - 1, axis=-2)
         coefficients = np.zeros(shape, np.float32)
-        np.put_along_axis(coefficients, places[:, :, :s], 1.0, axis=2)
-    size = tuple(call.input_shape[:-1])
+        np.put_along_axis(coefficients, places[..., :s, :], 1.0, axis=-2)
     return lowerings.Constants(
         name=layer.name,
-        dictionary=np.ones((m, k), np.float32),
+        dictionary=np.ones((m, groups * k), np.float32),
         coefficients=coefficients,
         bias=np.zeros(n, np.float32),
-        strides=getattr(layer, "strides", (1, 1)),
-        padding=getattr(layer, "padding", "valid").upper(),
-        dilation=getattr(layer, "dilation_rate", (1, 1)),
         activation=keras.activations.linear,
-        input_size=size if len(size) == 2 else (1, stages.positions),
         dictionary_positions=stages.dictionary_positions,
         positions=stages.positions,
-        dense=not taps,
-        rows_dropped=0,
+        form=form,
+        groups=groups,
+        **form.sizes(layer, call),
     )

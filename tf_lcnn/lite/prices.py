@@ -76,8 +76,8 @@ class Prices:
         With float16 and dynamic LiteRT computes in float32, or close to it.
         """
         rates = self._rates(quantize)
-        kh, kw, k, n = layer.coefficients.shape
-        m, taps = len(layer.dictionary), kh * kw
+        k, n = layer.coefficients.shape[-2:]
+        m, taps = len(layer.dictionary), layer.taps
 
         def convolution(positions, taps, m, n):
             features = _convolution_features(positions, taps, m, n, quantize)
@@ -112,20 +112,20 @@ DEFAULT = Prices(
 def stored_bytes(layer, lowering, quantize=None):
     """Bytes of a lookup layer's constants in the file, in this lowering."""
     weight = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}[quantize]
-    kh, kw, k, n = layer.coefficients.shape
-    m = len(layer.dictionary)
+    *_, k, n = layer.coefficients.shape
+    m, taps = len(layer.dictionary), layer.taps
     bias = 4 * n
     if lowering == "folded":
-        return weight * kh * kw * m * n + bias
-    first = weight * m * k
+        return weight * taps * m * n + bias
+    first = weight * layer.dictionary.size
     if lowering == "gather":
         # Indices of a gather are 32-bit integers.
-        return first + kh * kw * n * layer.lookups * (4 + weight) + bias
+        return first + taps * n * layer.lookups * (4 + weight) + bias
     lookups = int(np.count_nonzero(layer.coefficients))
     if quantize == "dynamic":
         # Stored dense, see `converter.to_tflite`.
-        return first + weight * kh * kw * k * n + bias
-    return first + sparse_bytes((kh, kw, k, n), lookups, weight) + bias
+        return first + weight * taps * k * n + bias
+    return first + sparse_bytes((taps, k, n), lookups, weight) + bias
 
 
 def best_lowering(layer, prices, optimize="speed", quantize=None, delegate=math.inf):
@@ -143,10 +143,10 @@ def best_lowering(layer, prices, optimize="speed", quantize=None, delegate=math.
     """
     if optimize not in OPTIMIZE:
         raise ValueError(f"Unknown optimize={optimize!r}: {', '.join(OPTIMIZE)}.")
-    seconds = {x: prices.seconds(layer, x, quantize) for x in lowerings.LOWERINGS}
+    seconds = {x: prices.seconds(layer, x, quantize) for x in layer.form.lowerings}
     seconds["sparse"] = min(seconds["sparse"], delegate)
     fastest = min(seconds.values())
-    tied = [x for x in lowerings.LOWERINGS if seconds[x] <= fastest * (1 + TIE)]
+    tied = [x for x in seconds if seconds[x] <= fastest * (1 + TIE)]
     if optimize == "speed":
         return min(tied, key=seconds.get)
     return min(tied, key=lambda x: stored_bytes(layer, x, quantize))
@@ -298,8 +298,6 @@ def _lookup_layer(size, m, k, n, lookups):
         input_size=(size, size),
         dictionary_positions=size**2,
         positions=size**2,
-        dense=False,
-        rows_dropped=0,
     )
 
 

@@ -133,8 +133,8 @@ class LabelAccuracy(keras.metrics.Mean):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         labels, logits, *_ = _split(y_true, y_pred, self.classes)
-        found = ops.argmax(logits, axis=-1)
-        right = ops.equal(ops.cast(found, "int32"), ops.cast(labels, "int32"))
+        guesses = ops.argmax(logits, axis=-1)
+        right = ops.equal(ops.cast(guesses, "int32"), ops.cast(labels, "int32"))
         return super().update_state(ops.cast(right, self.dtype), sample_weight)
 
     def get_config(self):

@@ -64,11 +64,11 @@ class Tighten(keras.callbacks.Callback):
         return k, min(s, k)
 
     def on_train_begin(self, logs=None):
-        found = {layer.name: layer for layer in lookup_layers(self.model)}
-        missing = sorted(set(self.sizes) - set(found))
+        by_name = {layer.name: layer for layer in lookup_layers(self.model)}
+        missing = sorted(set(self.sizes) - set(by_name))
         if missing:
             raise ValueError(f"Model {self.model.name} has no lookup layer {', '.join(missing)}.")
-        self._layers = [found[name] for name in self.sizes]
+        self._layers = [by_name[name] for name in self.sizes]
         self._inner = [own_constraint(layer.coefficients) for layer in self._layers]
         self._bounds = None
 
@@ -180,8 +180,8 @@ def drop_rows(model):
         used[id(layer.dictionary)] = used.get(id(layer.dictionary), False) | kept
 
     def rows(layer):
-        found = np.flatnonzero(used[id(layer.dictionary)])
-        return found if found.size else np.array([0])
+        kept_rows = np.flatnonzero(used[id(layer.dictionary)])
+        return kept_rows if kept_rows.size else np.array([0])
 
     def smaller(layer):
         shrinks = id(getattr(layer, "dictionary", None)) in used
