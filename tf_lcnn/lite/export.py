@@ -142,7 +142,8 @@ def export(
             `choice.choose_lowerings`. It runs without it too, and the proof does.
         quantize, io: see `converter.to_tflite`.
         calibration: for int8, real inputs of one size to measure ranges on, in any form that
-            `examples` may have. The ranges of S are equalized on them first.
+            `examples` may have. The ranges of S are equalized on them first. At other sizes, where
+            they may not fit as well, the file has to keep as much.
         dataset: a `data.datasets.DataSet`; what the task says of it (labels, normalization)
             becomes the file's metadata.
         layerwise: real inputs of one size to measure each lookup layer on, alone, for the report;
