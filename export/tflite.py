@@ -10,7 +10,7 @@ import pathlib
 
 from absl import flags
 
-from tf_lcnn import programs
+from tf_lcnn import checks, programs
 from tf_lcnn.data import datasets
 from tf_lcnn.lite import converter, export, prices, proof
 from tf_lcnn.lite.choice import AUTO
@@ -43,6 +43,8 @@ flags.DEFINE_string("prices", None, "JSON of what a machine takes; default: a ty
 
 
 def main():
+    out = pathlib.Path(FLAGS.out or pathlib.Path(FLAGS.model).with_suffix(".tflite"))
+    report_path = checks.file_to_write(FLAGS.report or out.with_suffix(".json"))
     model = saving.load_model(FLAGS.model)
     *size, channels = model.input_shape[1:]
     dataset = datasets.load(
@@ -56,7 +58,6 @@ def main():
     saving.refuse_mismatch(model, dataset, FLAGS.model)
     quantize = None if FLAGS.quantize == "none" else FLAGS.quantize
     calibration = dataset.sample("train", FLAGS.examples)
-    out = pathlib.Path(FLAGS.out or pathlib.Path(FLAGS.model).with_suffix(".tflite"))
     report = export.export(
         model,
         out,
@@ -73,7 +74,7 @@ def main():
         dataset=dataset,
         layerwise=calibration if FLAGS.layerwise else None,
     )
-    report.write_json(FLAGS.report or out.with_suffix(".json"))
+    report.write_json(report_path)
     print(report)
 
 

@@ -95,3 +95,14 @@ def test_what_is_no_whole_number_is_named(value):
 
 def test_integers_of_numpy_are_whole_numbers():
     assert type(checks.whole_number(np.int64(3), "Rows")) is int
+
+
+def test_a_file_to_write_has_a_folder_and_is_none(tmp_path):
+    assert checks.file_to_write(str(tmp_path / "a")) == tmp_path / "a"
+    for path, error, told in (
+        (tmp_path, ValueError, "is a folder: name a file in it"),
+        (tmp_path / "none" / "a", FileNotFoundError, r"The folder .*none of a does not exist"),
+        (None, ValueError, "The path of a file is a string or Path, not None"),
+    ):
+        with pytest.raises(error, match=told):
+            checks.file_to_write(path)

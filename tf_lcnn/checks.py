@@ -1,6 +1,8 @@
 """Checks at the doors of the library: numbers, and examples in every form that is natural."""
 
 import numbers
+import os
+import pathlib
 
 import numpy as np
 
@@ -236,3 +238,20 @@ def _checked(values, shape, what):
     if not np.isfinite(values).all():
         raise ValueError(f"The {what} have NaN or infinity in them.")
     return values
+
+
+def file_to_write(path):
+    """The path of a file to write, as a pathlib.Path; for before the work that makes its content.
+
+    Raises:
+        FileNotFoundError: its folder does not exist.
+        ValueError: it is a folder, or no path.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"The path of a file is a string or Path, not {path!r}.")
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: name a file in it.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist.")
+    return path

@@ -13,8 +13,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "../native/src/c_api.h"
-#include "../native/src/packing.h"
+#include "../../native/src/c_api.h"
+#include "../../native/src/packing.h"
 
 namespace {
 

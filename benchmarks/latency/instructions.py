@@ -155,7 +155,13 @@ def cycles(analyser, core, code):
     return int(re.search(r"Total Cycles:\s+(\d+)", run.stdout).group(1)) / ITERATIONS
 
 
-def print_estimates(program, analyser):
+def print_loops(analyser):
+    """Prints what the inner loops do in a cycle.
+
+    Returns:
+        (loops, dense): cycles by core, of a unit of work for (number format, loop); and
+        multiplications per cycle by core, of a dense convolution, for a number format.
+    """
     # Both files have the float32 loops; the last has those with the dot product.
     options = ["-std=c++17", "-O3", "-S", "-o", "-"]
     assembly = output(
@@ -188,39 +194,48 @@ def print_estimates(program, analyser):
             loops[kind, window] = taken
             rates = " | ".join(f"{1 / taken[core]:.1f} {what}" for core in CORES)
             print(f"| {name} | {rates} |")
+    return loops, dense
+
+
+def print_layers(program, loops, dense):
     print("\nEstimate: a layer against the least that its dense twin could take\n")
     print("| m = n, map, k | type | s | " + " | ".join(CORES) + " |")
     print("|---|---|---|" + "---|" * len(CORES))
     for layer in LAYERS:
         channels, size, dictionary = layer
         for kind, lookups in LOOKUPS.items():
-            cells = []
-            for core in CORES:
-                windows = [window for window in LOOPS[kind] if isinstance(window, int)]
-                answer = output(
-                    [str(program), "steps", kind]
-                    + [str(number) for number in (*layer, lookups, LANES)]
-                    + [str(n) for w in windows for n in (w, loops[kind, w][core])]
-                ).split()
-                window, steps = int(answer[0]), int(answer[1])
-                stage = channels * dictionary * loops[kind, "dictionary"][core]
-                needed = stage + steps * LANES * TERMS[kind] * loops[kind, window][core]
-                form = f"window of {window}"
-                if "planes" in LOOPS[kind]:
-                    on_planes = stage + channels * 9 * lookups * loops[kind, "planes"][core]
-                    if on_planes < needed:
-                        needed, form = on_planes, "planes"
-                bound = channels * channels * 9 / dense[kind][core]
-                ms = [n * size * size / 1e3 for n in (needed, bound)]
-                cells.append(
-                    f"{ms[0]:.0f} thousand cycles ({form}), dense {ms[1]:.0f}: "
-                    f"{bound / needed:.1f}x"
-                )
+            cells = [cell(program, layer, kind, core, loops, dense) for core in CORES]
             print(
                 f"| {channels}, {size}x{size}, {dictionary} | {NAMES[kind]} | {lookups} | "
                 + " | ".join(cells)
                 + " |"
             )
+
+
+def cell(program, layer, kind, core, loops, dense):
+    """A layer's cycles on a core, and its dense twin's, as text."""
+    channels, size, dictionary = layer
+    lookups = LOOKUPS[kind]
+    windows = [window for window in LOOPS[kind] if isinstance(window, int)]
+    answer = output(
+        [str(program), "steps", kind]
+        + [str(number) for number in (*layer, lookups, LANES)]
+        + [str(n) for w in windows for n in (w, loops[kind, w][core])]
+    ).split()
+    window, steps = int(answer[0]), int(answer[1])
+    stage = channels * dictionary * loops[kind, "dictionary"][core]
+    needed = stage + steps * LANES * TERMS[kind] * loops[kind, window][core]
+    form = f"window of {window}"
+    if "planes" in LOOPS[kind]:
+        on_planes = stage + channels * 9 * lookups * loops[kind, "planes"][core]
+        if on_planes < needed:
+            needed, form = on_planes, "planes"
+    bound = channels * channels * 9 / dense[kind][core]
+    thousands = [n * size * size / 1e3 for n in (needed, bound)]
+    return (
+        f"{thousands[0]:.0f} thousand cycles ({form}), dense {thousands[1]:.0f}: "
+        f"{bound / needed:.1f}x"
+    )
 
 
 def newest(program):
@@ -243,7 +258,7 @@ def main():
             print("No instruction counts: there is no valgrind.")
         analyser = newest("llvm-mca")
         if analyser and shutil.which("aarch64-linux-gnu-g++"):
-            print_estimates(program, analyser)
+            print_layers(program, *print_loops(analyser))
         else:
             print("No estimates for ARM64: there is no llvm-mca, or no aarch64-linux-gnu-g++.")
 

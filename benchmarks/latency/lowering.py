@@ -65,10 +65,12 @@ def compare(paths):
 
 
 def main():
-    for net in FLAGS.nets:
-        twin, colon, sizes = net.partition(":")
+    nets = [net.partition(":") for net in FLAGS.nets]
+    for twin, colon, _ in nets:
         if not colon:
-            raise ValueError(f"--nets={net}: a net is like resnet18:fast, TWIN:SIZES.")
+            raise ValueError(f"--nets={twin}: a net is like resnet18:fast, TWIN:SIZES.")
+        models.twin(twin)
+    for twin, _, sizes in nets:
         print(f"{twin} {sizes}, s = {FLAGS.top_s}")
         with tempfile.TemporaryDirectory() as folder:
             compare(files(pathlib.Path(folder), twin, sizes))

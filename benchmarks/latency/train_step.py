@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from absl import flags
 
-from tf_lcnn import models, programs
+from tf_lcnn import checks, models, programs
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.training.callbacks import TopS
 
@@ -60,18 +60,28 @@ def measure(twin, sizes, batch_size, steps):
     return seconds, model
 
 
+def whole_numbers(flag):
+    """The numbers of a flag, one per net."""
+    try:
+        return [checks.whole_number(int(text), flag) for text in FLAGS[flag].value]
+    except ValueError:
+        given = ",".join(FLAGS[flag].value)
+        raise ValueError(f"--{flag}={given}: whole numbers >= 1, one per net.") from None
+
+
 def main():
-    if not len(FLAGS.models) == len(FLAGS.batch_sizes) == len(FLAGS.steps):
+    batch_sizes, steps_of = whole_numbers("batch_sizes"), whole_numbers("steps")
+    if not len(FLAGS.models) == len(batch_sizes) == len(steps_of):
         raise ValueError(
-            f"--models has {len(FLAGS.models)} nets, --batch_sizes {len(FLAGS.batch_sizes)} and "
-            f"--steps {len(FLAGS.steps)} numbers: one of each per net works."
+            f"--models has {len(FLAGS.models)} nets, --batch_sizes {len(batch_sizes)} and "
+            f"--steps {len(steps_of)} numbers: one of each per net works."
         )
     print("model     sizes     batch  steps  twin ms  LCNN ms  ratio (quartiles)    forward paths")
-    for twin, batch_size, steps in zip(FLAGS.models, FLAGS.batch_sizes, FLAGS.steps, strict=True):
+    for twin, batch_size, steps in zip(FLAGS.models, batch_sizes, steps_of, strict=True):
         for sizes in FLAGS.sizes:
-            seconds, model = measure(twin, sizes, int(batch_size), int(steps))
+            seconds, model = measure(twin, sizes, batch_size, steps)
             paths = [
-                layer.forward_path((int(batch_size), *layer.input.shape[1:]))
+                layer.forward_path((batch_size, *layer.input.shape[1:]))
                 for layer in lookup_layers(model)
             ]
             dense, lcnn = np.median(seconds, axis=0) * 1000

@@ -27,8 +27,8 @@ LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
 def files(*suffixes):
     # A checkout where the app was built has files of the build too.
     made = {"build", ".gradle", ".kotlin", ".idea"}
-    found = [path for path in APP.rglob("*") if path.suffix in suffixes]
-    return sorted(path for path in found if not made & set(path.relative_to(APP).parts))
+    paths = [path for path in APP.rglob("*") if path.suffix in suffixes]
+    return sorted(path for path in paths if not made & set(path.relative_to(APP).parts))
 
 
 def names(paths):
@@ -85,15 +85,15 @@ def interpolate(values, resized):
     """Resizes the first axis: a triangle, as wide as the shrinking asks for."""
     scale = len(values) / resized
     reach = max(scale, 1)
-    found = []
+    interpolated = []
     for i in range(resized):
         center = (i + 0.5) * scale
         total = weights = 0
         for j, value in enumerate(values):
             weight = max(1 - abs(j + 0.5 - center) / reach, 0)
             total, weights = total + weight * value, weights + weight
-        found.append(total / weights)
-    return np.array(found)
+        interpolated.append(total / weights)
+    return np.array(interpolated)
 
 
 def resize(image, height, width):
@@ -215,8 +215,8 @@ def test_outputs_become_the_expected_probabilities(case):
 
 @by_name("files")
 def test_metadata_of_the_vectors(case):
-    found = read_metadata(io.BytesIO(base64.b64decode(case["base64"])))
-    assert found == (case["name"], case["labels"], case["input"])
+    metadata = read_metadata(io.BytesIO(base64.b64decode(case["base64"])))
+    assert metadata == (case["name"], case["labels"], case["input"])
 
 
 @by_name("refused_files")
@@ -301,15 +301,15 @@ def test_pure_parts_run_on_a_jvm(name):
 
 def resources():
     """(kind, name) of what the app defines."""
-    found = set()
+    defined = set()
     for path in files(".xml"):
         folder = path.parent.name
         if folder == "values":
-            found |= {(item.tag, item.get("name")) for item in ElementTree.parse(path).getroot()}
+            defined |= {(item.tag, item.get("name")) for item in ElementTree.parse(path).getroot()}
         elif path.parent.parent.name == "res":
-            found.add((folder, path.stem))
-        found |= {("id", name) for name in re.findall(r"@\+id/(\w+)", path.read_text())}
-    return found
+            defined.add((folder, path.stem))
+        defined |= {("id", name) for name in re.findall(r"@\+id/(\w+)", path.read_text())}
+    return defined
 
 
 def test_resources_exist():

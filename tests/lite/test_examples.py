@@ -9,7 +9,9 @@ import tensorflow as tf
 from support.helpers import random
 
 from tf_lcnn import LookupConv2D
-from tf_lcnn.lite import export, proof
+from tf_lcnn.data import datasets
+from tf_lcnn.lite import export, metadata, proof
+from tf_lcnn.runtime.interpreter import Interpreter
 
 X, Y = random((12, 6, 6, 3)), np.arange(12) % 4
 
@@ -41,13 +43,13 @@ def right(model):
     ids=["array", "pair", "triple", "list", "tf.data", "generator"],
 )
 def test_examples_come_in_every_natural_form(model, examples, tmp_path):
-    found = export.export(model, tmp_path / "m.tflite", examples).proof
-    assert found.examples == 12 and found.relative_difference < 1e-5
+    compared = export.export(model, tmp_path / "m.tflite", examples).proof
+    assert compared.examples == 12 and compared.relative_difference < 1e-5
 
 
 def test_without_labels_there_is_no_accuracy(model, tmp_path):
-    found = export.export(model, tmp_path / "m.tflite", X).proof
-    assert found.keras_score is None and str(found).endswith("dB), no labels")
+    compared = export.export(model, tmp_path / "m.tflite", X).proof
+    assert compared.keras_score is None and str(compared).endswith("dB), no labels")
 
 
 @pytest.mark.parametrize("quantize", [None, "int8"])
@@ -132,8 +134,8 @@ def test_scores_are_of_the_examples_with_labels(model, right, tmp_path):
 
 def test_outputs_of_zeros_are_proved(tmp_path):
     zero = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, kernel_initializer="zeros")])
-    found = export.export(zero, tmp_path / "m.tflite", random((4, 3))).proof
-    assert found.relative_difference == 0 and found.holds()
+    compared = export.export(zero, tmp_path / "m.tflite", random((4, 3))).proof
+    assert compared.relative_difference == 0 and compared.holds()
     assert proof.signal_to_noise(np.zeros(3), np.ones(3)) == float("-inf")
 
 
@@ -151,3 +153,15 @@ def test_a_model_with_an_image_as_output_is_proved_by_its_noise(tmp_path):
     assert export.export(model, tmp_path / "m.tflite", X).proof.keras_score is None
     with pytest.raises(ValueError, match="labels are the wanted images"):
         export.export(model, tmp_path / "m.tflite", (X, Y))
+
+
+def test_a_model_with_an_image_as_output_has_metadata_without_labels(tmp_path):
+    digits = datasets.load("digits")
+    inputs = digits.sample("test", 8)
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(1, 3, padding="same")])
+    path = tmp_path / "m.tflite"
+    export.export(model, path, inputs, dataset=digits)
+    about = metadata.read(path)
+    assert about["name"] == model.name and "labels" not in about
+    assert about["profile"]["multiplications"] == 8 * 8 * 9
+    np.testing.assert_allclose(Interpreter(path).predict(inputs), model(inputs), atol=1e-5)

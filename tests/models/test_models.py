@@ -34,11 +34,11 @@ def plain_layers(model):
 
 
 def sizes_by_stage(model):
-    """The dictionary sizes found in each stage: the part of the layer's name before "_"."""
-    found = {}
+    """The dictionary sizes in each stage: the part of the layer's name before "_"."""
+    sizes = {}
     for layer in lookup_layers(model):
-        found.setdefault(layer.name.split("_")[0], set()).add(layer.dictionary_size)
-    return found
+        sizes.setdefault(layer.name.split("_")[0], set()).add(layer.dictionary_size)
+    return sizes
 
 
 def test_names_are_all_networks_and_their_lcnns():

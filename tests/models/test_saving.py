@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tf_lcnn.data import datasets
 from tf_lcnn.models import saving
 
 
@@ -47,3 +48,18 @@ def test_an_exception_without_a_message_is_named_by_its_class(tmp_path, model, m
     monkeypatch.setattr(keras.models, "load_model", fail)
     with pytest.raises(ValueError, match="as a Keras model: KeyError"):
         saving.load_model(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [((8, 8, 1), True), ((None, None, 1), True), ((9, 8, 1), False), ((None, 9, 1), False)],
+)
+def test_a_size_that_a_model_leaves_open_fits_any_data_set(shape, fits):
+    digits = datasets.load("digits")
+    head = keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10)
+    model = keras.Sequential([keras.Input(shape), *head])
+    if fits:
+        saving.refuse_mismatch(model, digits, "m")
+    else:
+        with pytest.raises(ValueError, match="m takes images"):
+            saving.refuse_mismatch(model, digits, "m")

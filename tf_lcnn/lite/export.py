@@ -1,8 +1,8 @@
 """A trained model -> .tflite, its report, and the proof that the two compute the same."""
 
 import collections
+import contextlib
 import os
-import pathlib
 
 import keras
 from ai_edge_litert import schema_py_generated as schema
@@ -142,7 +142,8 @@ def export(
             `choice.choose_lowerings`. It runs without it too, and the proof does.
         quantize, io: see `converter.to_tflite`.
         calibration: for int8, real inputs of one size to measure ranges on, in any form that
-            `examples` may have. The ranges of S are equalized on them first.
+            `examples` may have. The ranges of S are equalized on them first. At other sizes, where
+            they may not fit as well, the file has to keep as much.
         dataset: a `data.datasets.DataSet`; what the task says of it (labels, normalization)
             becomes the file's metadata.
         layerwise: real inputs of one size to measure each lookup layer on, alone, for the report;
@@ -158,7 +159,7 @@ def export(
         FileNotFoundError: the folder of `path` does not exist.
         ValueError: see `convert` and `checks.batches`.
     """
-    path = _target(path)
+    path = checks.file_to_write(path)
     _refuse(model)
     check_quantization(quantize, io)
     if isinstance(prices, (str, os.PathLike)):
@@ -181,22 +182,14 @@ def export(
     counts = operators(content)
     if dataset is not None:
         content = metadata.append(content, metadata.describe(model, dataset, profile(model, shape)))
-    others = open_size.other_sizes(model, examples)
     with files.replacing(path) as candidate:
         candidate.write_bytes(content)
-        rejected = path.with_suffix(".rejected.tflite")
         try:
-            proof = compare(model, candidate, [*examples, *others])
+            proof = _prove(model, candidate, examples, quantize, choices, calibration)
         except ProofError as error:
+            rejected = path.with_suffix(".rejected.tflite")
             os.replace(candidate, rejected)
             raise ProofError(f"{rejected}: {error}") from None
-        if not proof.holds(quantize):
-            os.replace(candidate, rejected)
-            message = f"{rejected} does not compute what {model.name} computes: {proof}"
-            if quantize is not None and choices:
-                inputs = examples[0][0][:8] if calibration is None else calibration
-                message += _worst(model, choices, inputs, quantize)
-            raise ProofError(f"{message}.")
     measured = () if layerwise is None else measure(model, choices, layerwise, quantize)
     resizable = open_shape if None in open_shape else None
     return Report(
@@ -204,22 +197,24 @@ def export(
     )
 
 
-def _target(path):
-    """The path of a file to write, checked before the work of making it."""
-    if not isinstance(path, (str, os.PathLike)):
-        raise ValueError(f"The path of a .tflite is a string or Path, not {path!r}.")
-    path = pathlib.Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: name a file in it, like {path / 'model.tflite'}.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {path.parent} of {path.name} does not exist.")
-    return path
+def _prove(model, path, examples, quantize, choices, calibration):
+    """The Proof of a file; ProofError says why there is none."""
+    proof = compare(model, path, [*examples, *open_size.other_sizes(model, examples)])
+    if proof.holds(quantize):
+        return proof
+    message = f"the file does not compute what {model.name} computes: {proof}"
+    if quantize is not None and choices:
+        inputs = examples[0][0][:8] if calibration is None else calibration
+        # Layers that give no numbers at all cannot be measured.
+        with contextlib.suppress(ValueError):
+            message += f"; the layer that loses most is {_worst(model, choices, inputs, quantize)}"
+    raise ProofError(f"{message}.")
 
 
 def _worst(model, choices, inputs, quantize):
-    """Which layer loses most when it is quantized, as a part of a sentence."""
+    """The name of the layer that loses most when it is quantized, and what it keeps."""
     measured = measure(model, choices, inputs, quantize)
     decibels, worst = min(
         (layer.decibels, choice.layer.name) for layer, choice in zip(measured, choices, strict=True)
     )
-    return f"; the layer that loses most is {worst}, {decibels:.1f} dB"
+    return f"{worst}, {decibels:.1f} dB"

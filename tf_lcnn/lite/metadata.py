@@ -19,14 +19,14 @@ DESCRIPTION = "tf_lcnn.json"
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def describe(model, dataset, costs):
+def describe(model, dataset, model_profile):
     """The metadata of a model for a data set, as plain Python types.
 
     Args:
         model: the Keras model.
         dataset: a `data.datasets.DataSet`, of which the model's task tells labels, input and
             normalization, or what else an app needs.
-        costs: the model's `ModelProfile`.
+        model_profile: the model's `ModelProfile`.
     """
     task = tasks.of(model)
     about = task.describe(dataset) if hasattr(task, "describe") else {}
@@ -35,7 +35,7 @@ def describe(model, dataset, costs):
         "version": tf_lcnn.__version__,
         "name": model.name,
         **about,
-        "profile": costs.as_dict(),
+        "profile": model_profile.as_dict(),
     }
 
 

@@ -33,7 +33,8 @@ class Proof:
         task: what the outputs are for, one of `tasks`.
         keras_score, tflite_score: the task's figure against the labels, like the accuracy from 0
             to 1; None without labels.
-        shapes: of one input, without the batch; all that were compared.
+        shapes: of one input, without the batch; all that were compared, the one with the fewest
+            decibels first.
     """
 
     examples: int
@@ -64,7 +65,7 @@ class Proof:
         text = f"{self.examples} examples"
         if len(self.shapes) > 1:
             sizes = ", ".join("x".join(map(str, shape)) for shape in self.shapes)
-            text += f" of {len(self.shapes)} sizes ({sizes})"
+            text += f" of {len(self.shapes)} sizes ({sizes}, worst first)"
         text += (
             f": largest difference of the outputs {self.largest_difference:.2e} "
             f"({self.relative_difference:.1e} relative, {self.decibels:.1f} dB)"
@@ -105,14 +106,14 @@ def compare(model, path, examples):
         if labels is not None:
             scores.append([task.score(values, labels) for values in (expected, outputs)])
             counts.append(len(inputs))
-    differences = []
-    for pairs in by_shape.values():
+    differences = {}
+    for shape, pairs in by_shape.items():
         expected, outputs = map(np.concatenate, zip(*pairs, strict=True))
         difference, largest = np.abs(expected - outputs).max(), np.abs(expected).max()
         relative = difference / largest if largest else np.inf if difference else 0.0
-        differences.append((difference, relative, -signal_to_noise(expected, outputs)))
+        differences[shape] = difference, relative, -signal_to_noise(expected, outputs)
     # NaN stays NaN.
-    difference, relative, noise = map(float, np.max(differences, axis=0))
+    difference, relative, noise = map(float, np.max(list(differences.values()), axis=0))
     return Proof(
         sum(len(expected) for pairs in by_shape.values() for expected, _ in pairs),
         difference,
@@ -120,7 +121,7 @@ def compare(model, path, examples):
         -noise,
         task,
         *(map(float, np.average(scores, axis=0, weights=counts)) if scores else ()),
-        shapes=tuple(by_shape),
+        shapes=tuple(sorted(differences, key=lambda shape: differences[shape][2], reverse=True)),
     )
 
 

@@ -63,9 +63,16 @@ def _load_h5(path):
 
 
 def refuse_mismatch(model, dataset, name):
-    """Raises ValueError unless input and classes of a model are those of a `DataSet`."""
-    shapes = (*dataset.image_shape, len(dataset.class_names))
-    if (*model.input_shape[1:], model.output_shape[-1]) != shapes:
+    """Raises ValueError unless input and classes of a model are those of a `DataSet`.
+
+    A size that the model leaves open is that of any.
+    """
+    wanted = (*dataset.image_shape, len(dataset.class_names))
+    shape = (*model.input_shape[1:], model.output_shape[-1])
+    fits = len(shape) == len(wanted) and all(
+        size in (None, other) for size, other in zip(shape, wanted, strict=True)
+    )
+    if not fits:
         raise ValueError(
             f"{name} takes images {model.input_shape[1:]} of {model.output_shape[-1]} classes, "
             f"but {dataset.name} has {dataset.image_shape} and {len(dataset.class_names)}."

@@ -73,7 +73,7 @@ def test_rows_are_written_and_printed(tmp_path):
     with open(tmp_path / "pareto.csv", newline="", encoding="utf-8") as file:
         assert [line["multiplications"] for line in csv.DictReader(file)] == ["100", "25"]
     stored = json.loads((tmp_path / "pareto.json").read_text())
-    assert [rows.Row(**each) for each in stored] == [ROW, pruned]
+    assert [rows.Row(**entry) for entry in stored] == [ROW, pruned]
     *_, last = rows.table([ROW, pruned]).splitlines()
     figures = ["90.00%", "25", "(4.0x)", "2,000", "1.000", "1,000", "0.500", "0.98"]
     assert last.split() == ["pruned", "75%", "float32", *figures]
