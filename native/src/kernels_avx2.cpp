@@ -11,6 +11,7 @@
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
+#pragma GCC push_options
 #pragma GCC target("avx2,fma")
 #endif
 #include <immintrin.h>
@@ -83,7 +84,9 @@ class Activation {
       : lowest_(_mm256_set1_ps(to.lowest)), highest_(_mm256_set1_ps(to.highest)) {}
 
   __m256 operator()(__m256 x) const {
-    return _mm256_min_ps(_mm256_max_ps(x, lowest_), highest_);
+    // Of two numbers of which one is none, `max` and `min` give the second: a NaN stays one, as in
+    // LiteRT.
+    return _mm256_min_ps(highest_, _mm256_max_ps(lowest_, x));
   }
 
   void store(__m256 sum, int lanes, float* to) const {
@@ -198,10 +201,11 @@ void dictionary_tile_f32(const float* x, ptrdiff_t stride, float* const* s, int 
       repeat<NB>([&](auto b) { sum[p][b] = _mm256_fmadd_ps(in[b], by, sum[p][b]); });
     });
   }
+  const Activation limits = activate;  // in registers, whatever the stores may change
   repeat<PX>([&](auto p) {
     repeat<NB>([&](auto b) {
       const int at = row + b * kLanes;
-      activate.store(sum[p][b], d.k - at, s[p] + at);
+      limits.store(sum[p][b], d.k - at, s[p] + at);
     });
   });
 }
@@ -355,7 +359,8 @@ void lookup_tile_f32(const float* const* rows, ptrdiff_t first, int step, const 
       at += step;
     });
   }
-  repeat<PX>([&](auto p) { activate.store(sum[p], filters, y + p * n); });
+  const Activation limits = activate;  // in registers, whatever the stores may change
+  repeat<PX>([&](auto p) { limits.store(sum[p], filters, y + p * n); });
 }
 
 constexpr int kMostPixelsF32 = 10;
@@ -397,7 +402,8 @@ void planes_run(const float* origin, int entries, const int32_t* offset, const f
       sum[v] = _mm256_fmadd_ps(_mm256_loadu_ps(plane + v * kLanes), by, sum[v]);
     });
   }
-  repeat<NV>([&](auto v) { _mm256_storeu_ps(y + v * kLanes, activate(sum[v])); });
+  const Activation limits = activate;  // in registers, whatever the stores may change
+  repeat<NV>([&](auto v) { _mm256_storeu_ps(y + v * kLanes, limits(sum[v])); });
 }
 
 void planes_f32(const float* origin, int vectors, const Planes& planes, const Activate& to,
@@ -501,5 +507,7 @@ const Kernels kAvx2 = {
 
 #if defined(__clang__)
 #pragma clang attribute pop
+#else
+#pragma GCC pop_options
 #endif
 #endif

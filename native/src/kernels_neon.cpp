@@ -13,6 +13,7 @@
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
 #else
+#pragma GCC push_options
 #pragma GCC target("arch=armv8.2-a+dotprod")
 #endif
 #endif
@@ -581,7 +582,11 @@ const Kernels kNeon = {
 
 }  // namespace lcnn
 
-#if defined(LCNN_NEON_DOT) && defined(__clang__)
+#if defined(LCNN_NEON_DOT)
+#if defined(__clang__)
 #pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
 #endif
 #endif

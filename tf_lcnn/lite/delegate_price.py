@@ -24,7 +24,7 @@ class Prediction:
 
 
 def predict(layer, quantize=None):
-    """The Prediction for a lookup layer that leaves as `sparse`; None where it takes none.
+    """The Prediction for a lookup layer that leaves as `sparse`; None where it takes none such.
 
     The library packs the layer for this machine's processor, with its real pattern of lookups;
     it fills up steps of four lookups itself, so the file needs no padding for that.
@@ -63,6 +63,8 @@ def predict(layer, quantize=None):
         arrays = (shape, dictionary, biases[0], pattern, biases[1], limits)
         make = library.lcnn_layer_f32
     made = make(None, None, 1, *(array.ctypes.data for array in arrays))
+    if made is None:
+        return None
     try:
         return Prediction(
             library.lcnn_layer_kernel(made).decode(),
