@@ -109,8 +109,11 @@ Candidate choose(const Match& match, const tflite::Context& context, const Optio
   return candidate;
 }
 
-std::vector<Candidate> choose_all(tflite::Context* context, const Options& options, int threads) {
-  std::vector<Match> matches = find_layers(context);
+std::vector<Candidate> choose_all(tflite::Context* context, const Options& options, int threads,
+                                  std::string* lines) {
+  const bool finite = finite_constants(*context);
+  if (!finite) *lines += "left all float32 layers: a constant of the model is no finite number\n";
+  std::vector<Match> matches = find_layers(context, finite);
   std::stable_sort(matches.begin(), matches.end(), [](const Match& a, const Match& b) {
     return a.has_dictionary() > b.has_dictionary();
   });
@@ -222,7 +225,7 @@ bool TensorShape::of(const tflite::Tensor& tensor) const {
 
 Claims make_claims(tflite::Context* context, const Options& options, int threads,
                    std::string* lines) {
-  std::vector<Candidate> candidates = choose_all(context, options, threads);
+  std::vector<Candidate> candidates = choose_all(context, options, threads, lines);
   Claims claims = claims_of(candidates);
   // Each turn but the last takes a node or a claim: it ends.
   for (std::set<int> visible; !claims.empty(); claims = claims_of(candidates)) {

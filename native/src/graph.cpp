@@ -1,5 +1,6 @@
 #include "graph.h"
 
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -63,14 +64,32 @@ bool match(const Graph& graph, int position, Match* match) {
 
 }  // namespace
 
-std::vector<Match> find_layers(tflite::Context* context) {
+bool finite_constants(const tflite::Context& context) {
+  for (size_t i = 0; i < context.tensors_size; ++i) {
+    const tflite::Tensor& tensor = context.tensors[i];
+    if (tensor.type != tflite::kFloat32 || !constant(tensor)) continue;
+    const char* data = static_cast<const char*>(tensor.data);
+    const size_t count = tensor.bytes / sizeof(float);
+    bool finite = true;
+    for (size_t j = 0; j < count; ++j) {
+      uint32_t bits;
+      std::memcpy(&bits, data + j * sizeof(float), sizeof(bits));
+      finite &= (bits & 0x7f800000u) != 0x7f800000u;
+    }
+    if (!finite) return false;
+  }
+  return true;
+}
+
+std::vector<Match> find_layers(tflite::Context* context, bool finite) {
   const Graph graph(context);
   std::vector<Match> matches;
   for (size_t i = 0; i < graph.nodes.size(); ++i) {
     try {
       const int position = static_cast<int>(i);
       Match found;
-      if (match<int8_t>(graph, position, &found) || match<float>(graph, position, &found)) {
+      if (match<int8_t>(graph, position, &found) ||
+          (finite && match<float>(graph, position, &found))) {
         matches.push_back(std::move(found));
       }
     } catch (const std::bad_alloc&) {

@@ -39,7 +39,11 @@ struct Match {
 
 // The layers of the graph, in the order in which they run. What does not match exactly, or has
 // weights that are not as their metadata say, is left to the runtime; so is what there is no memory
-// to look at.
-std::vector<Match> find_layers(tflite::Context* context);
+// to look at. float32 layers only if `finite`.
+std::vector<Match> find_layers(tflite::Context* context, bool finite);
+
+// Whether no float32 constant of the graph is a NaN or an infinity. Where LiteRT meets one it
+// multiplies it by coefficients of zero too, and so gives more NaN than lookups do.
+bool finite_constants(const tflite::Context& context);
 
 }  // namespace lcnn

@@ -56,6 +56,9 @@ inline __m512 activated(__m512 sum, __m512 lowest, __m512 highest) {
   return _mm512_min_ps(highest, _mm512_max_ps(lowest, sum));
 }
 
+// An infinity becomes a NaN, all else stays.
+inline __m512 poisoned(__m512 sum) { return _mm512_add_ps(sum, _mm512_sub_ps(sum, sum)); }
+
 // int32 sums to bytes: clamp(round(sum * scale) + zero_point), as `requantized` in the portable
 // kernels. Sums that are too large saturate on their way to bytes; only the upper clamp is needed
 // before the rounding, which gives the least integer for what does not fit.
@@ -192,13 +195,21 @@ void dictionary_tile_f32(Pixels<float> x, float* const* s, int m, const float* v
     x.advance(1);
   }
   const __m512 lowest = _mm512_set1_ps(to.lowest), highest = _mm512_set1_ps(to.highest);
-  repeat<NB>([&](auto b) {
-    const int first = row + b * kLanes;
-    const __mmask16 mask = lanes_mask(k - first);
-    repeat<PX>([&](auto p) {
-      store(s[p] + first, mask, activated(sum[p][b], lowest, highest));
+  const auto finish = [&](auto poison) __attribute__((always_inline)) {
+    repeat<NB>([&](auto b) {
+      const int first = row + b * kLanes;
+      const __mmask16 mask = lanes_mask(k - first);
+      repeat<PX>([&](auto p) {
+        store(s[p] + first, mask,
+              poison ? poisoned(sum[p][b]) : activated(sum[p][b], lowest, highest));
+      });
     });
-  });
+  };
+  if (to.poison) {
+    finish(std::true_type());
+  } else {
+    finish(std::false_type());
+  }
 }
 
 // Pixels per tile of a dictionary stage with NB blocks of rows: what 32 registers hold.

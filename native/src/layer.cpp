@@ -58,6 +58,14 @@ std::unique_ptr<Layer> registers_layer(const Spec<T>& spec, const Kernels& kerne
 
 }  // namespace
 
+bool poisons(const Spec<float>& spec) {
+  const Shape& s = spec.shape;
+  const float infinity = std::numeric_limits<float>::infinity();
+  const size_t all = static_cast<size_t>(s.n) * s.kh * s.kw * s.k;
+  return spec.values.s_lowest == -infinity && spec.values.s_highest == infinity &&
+         spec.coefficients.size() < all;
+}
+
 double least_seconds(const Shape& shape, bool dictionary, size_t lookups, const Kernels& kernels,
                      bool int8) {
   const Rates& rates = int8 ? kernels.s8 : kernels.f32;

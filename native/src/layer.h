@@ -53,6 +53,10 @@ struct Spec {
   Quantized<T> values;
 };
 
+// Whether infinities of S become NaN: LiteRT multiplies them by coefficients of zero, where a layer
+// has such. An activation of S keeps them from some values; then they stay as they are.
+bool poisons(const Spec<float>& spec);
+
 class Layer {
  public:
   virtual ~Layer() = default;

@@ -23,7 +23,7 @@ constexpr size_t kStripBytes = 384 * 1024;
 class PlanesLayer : public Layer {
  public:
   PlanesLayer(const Spec<float>& spec, const Kernels& kernels)
-      : kernels_(kernels), shape_(spec.shape), values_(spec.values) {
+      : kernels_(kernels), shape_(spec.shape), values_(spec.values), poison_(poisons(spec)) {
     const Shape& s = shape_;
     if (!spec.dictionary.empty()) dictionary_ = pack_dictionary(spec, kernels.lanes);
     values_.s_bias.resize(s.k + kSlack);
@@ -177,7 +177,7 @@ class PlanesLayer : public Layer {
         }
       } else {
         kernels_.dictionary_f32(from, apart, rows, run, {dictionary_.data(), s.m, s.k},
-                                {values_.s_bias.data(), values_.s_lowest, values_.s_highest});
+                                {values_.s_bias.data(), values_.s_lowest, values_.s_highest, poison_});
       }
       float* planes[kColumns];
       for (int i = 0; i < s.k; i += kColumns) {
@@ -233,6 +233,7 @@ class PlanesLayer : public Layer {
   const Kernels& kernels_;
   Shape shape_;
   Quantized<float> values_;
+  bool poison_;
   std::vector<float> dictionary_, value_;
   std::vector<int32_t> first_, offset_;
   int reach_h_, reach_w_, pitch_, strip_;

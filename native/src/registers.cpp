@@ -93,18 +93,19 @@ struct Of<float> {
   struct To {
     std::vector<float> bias;
     float lowest, highest;
+    bool poison;
 
-    Activate at(int lane) const { return {bias.data() + lane, lowest, highest}; }
+    Activate at(int lane) const { return {bias.data() + lane, lowest, highest, poison}; }
   };
 
   static To to_s(const Spec<float>& spec, const Kernels&, size_t padded) {
-    To to{spec.values.s_bias, spec.values.s_lowest, spec.values.s_highest};
+    To to{spec.values.s_bias, spec.values.s_lowest, spec.values.s_highest, poisons(spec)};
     to.bias.resize(padded);
     return to;
   }
 
   static To to_y(const Spec<float>& spec, const Kernels&, size_t padded) {
-    To to{spec.values.y_bias, spec.values.y_lowest, spec.values.y_highest};
+    To to{spec.values.y_bias, spec.values.y_lowest, spec.values.y_highest, false};
     to.bias.resize(padded);
     return to;
   }

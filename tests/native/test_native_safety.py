@@ -85,11 +85,13 @@ def test_a_nan_stays_one(kernels, form, size, limits):
         assert_alike(y, reference(layer))
 
 
-@pytest.mark.parametrize("limits", ["none", "relu", "relu6"])
+@pytest.mark.parametrize(
+    ("s", "limits"), [("full", "none"), ("full", "relu"), ("full", "relu6"), (3, "none")]
+)
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 @pytest.mark.parametrize(("kernels", "form"), FLOATS)
-def test_an_infinity_does_what_it_does_in_a_convolution(kernels, form, value, limits):
-    layer = MAKE[np.float32](Case(size=(9, 11), m=6, k=7, n=21, s="full", limits=limits))
+def test_an_infinity_does_what_it_does_in_a_convolution(kernels, form, value, s, limits):
+    layer = MAKE[np.float32](Case(size=(9, 11), m=6, k=7, n=21, s=s, limits=limits))
     x = layer.x.copy()
     x[0, 4, 5, 3] = value
     layer = with_constants(layer, x=x)
