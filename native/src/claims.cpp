@@ -18,6 +18,10 @@ constexpr size_t kMostInner = size_t{1} << 30;
 // What a call of one of the runtime's own operators costs beside its multiplications, in seconds.
 constexpr double kStockCall = 2e-6;
 
+// More coefficients than this, of which most are not zero, are a dense layer's: no form of lookups
+// gains anything there, and finding that out would take several times their memory.
+constexpr size_t kMostDense = size_t{1} << 16;
+
 constexpr const char* kNoMemory = "there is no memory for it";
 
 double up_to(int size, int group) { return (size + group - 1) / group * group; }
@@ -89,6 +93,12 @@ Candidate choose(const Match& match, const tflite::Context& context, const Optio
                  int threads) {
   Candidate candidate{nullptr, description(match), kNoMemory};
   const Kernels& kernels = *options.kernels;
+  const Shape& s = match.shape;
+  if (!options.force && match.lookups > kMostDense &&
+      match.lookups * 2 > static_cast<size_t>(s.n) * s.kh * s.kw * s.k) {
+    candidate.verdict = "its weights are dense";
+    return candidate;
+  }
   const double stock = stock_seconds(match, kernels);
   const double least = least_seconds(match.shape, match.has_dictionary(), match.lookups, kernels,
                                      match.int8());
