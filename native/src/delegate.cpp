@@ -2,6 +2,7 @@
 #include "delegate.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <exception>
 #include <memory>
@@ -21,7 +22,10 @@ namespace {
 
 constexpr int kCpuBackendContext = 3;  // TfLiteExternalContextType: each interpreter has its own
 
+std::atomic<uint64_t> delegates{0};
+
 struct State {
+  const uint64_t number = ++delegates;
   tflite::Delegate delegate{};
   Options options;
   std::unique_ptr<Pool> pool;
@@ -116,13 +120,13 @@ tflite::Status kernel_invoke(tflite::Context* context, tflite::Node* node) {
 }
 
 // In doubt about the runtime nothing is claimed, and none of it is called to say so.
-void claim_nothing(const tflite::Delegate* delegate, const tflite::Context* context,
+void claim_nothing(const State& state, const tflite::Context* context,
                    const char* problem) {
   std::fprintf(stderr,
                "lcnn delegate: claims nothing, since this is no runtime that it knows: its %s.\n",
                problem);
   if (Report* report = Report::of_this_thread()) {
-    report->set(delegate, nullptr, context,
+    report->set(state.number, nullptr, context,
                 std::string("claimed nothing: this is no runtime that is known, its ") + problem +
                     "\n");
   }
@@ -131,7 +135,7 @@ void claim_nothing(const tflite::Delegate* delegate, const tflite::Context* cont
 tflite::Status attach(tflite::Context* context, tflite::Delegate* delegate) {
   auto* state = static_cast<State*>(delegate->data);
   if (const char* problem = check_runtime(context)) {
-    claim_nothing(delegate, context, problem);
+    claim_nothing(*state, context, problem);
     return tflite::kOk;
   }
   const Pool::Hold hold(*state->pool);
@@ -142,7 +146,7 @@ tflite::Status attach(tflite::Context* context, tflite::Delegate* delegate) {
         context->get_external_context == nullptr
             ? nullptr
             : context->get_external_context(context, kCpuBackendContext);
-    report->set(delegate, interpreter, context, std::move(lines));
+    report->set(state->number, interpreter, context, std::move(lines));
   }
   if (state->claims.empty()) return tflite::kOk;
   tflite::Registration registration{};

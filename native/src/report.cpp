@@ -45,7 +45,7 @@ Report* Report::of_this_thread() {
   return report;
 }
 
-void Report::set(const void* delegate, const void* interpreter, const void* graph,
+void Report::set(uint64_t delegate, const void* interpreter, const void* graph,
                  std::string lines) {
   std::vector<std::pair<const void*, std::string>> graphs;
   if (delegate == delegate_ && interpreter == interpreter_) graphs = graphs_;

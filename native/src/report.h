@@ -1,6 +1,7 @@
 // What the delegate that a thread attached last has claimed and left.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,12 +16,14 @@ class Report {
   // The lines of one graph. Graphs of one model are told of together: those of the same delegate
   // and interpreter, of which one that is attached again, as after a resize, replaces its own.
   // Throws std::bad_alloc, and then keeps what it had.
-  void set(const void* delegate, const void* interpreter, const void* graph, std::string lines);
+  // `delegate` is a number that no other has.
+  void set(uint64_t delegate, const void* interpreter, const void* graph, std::string lines);
 
   const char* text() const { return text_.c_str(); }
 
  private:
-  const void *delegate_ = nullptr, *interpreter_ = nullptr;
+  uint64_t delegate_ = 0;
+  const void* interpreter_ = nullptr;
   std::vector<std::pair<const void*, std::string>> graphs_;
   std::string text_;
 };
