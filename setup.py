@@ -5,6 +5,7 @@ package installs without it, and `tf_lcnn.runtime.native.available()` says so.
 """
 
 import pathlib
+import runpy
 
 import setuptools
 from setuptools.command.build_ext import build_ext
@@ -29,6 +30,10 @@ setuptools.setup(
             sources=sorted(str(path) for path in FOLDER.glob("*.cpp")),
             depends=sorted(str(path) for path in FOLDER.glob("*.h")),
             include_dirs=[str(FOLDER)],
+            # The package asks the library for it, and refuses one of other sources.
+            define_macros=[
+                ("LCNN_SOURCES", f'"{runpy.run_path("native/sources.py")["digest"]()}"')
+            ],
             language="c++",
             extra_compile_args=["-std=c++17", "-O3", "-g0", "-fvisibility=hidden"],
             extra_link_args=["-lpthread"],

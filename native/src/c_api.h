@@ -11,9 +11,19 @@ extern "C" {
 
 #define LCNN_EXPORT __attribute__((visibility("default")))
 
+/* Changes with the functions and options of c_api.h and delegate.h. */
+#define LCNN_ABI 2
+LCNN_EXPORT int lcnn_abi(void); /* of the library */
+/* What native/sources.py makes of the sources that the library was built from; "" if the build did
+ * not say. */
+LCNN_EXPORT const char* lcnn_sources(void);
+
+/* A layer is run by one thread at a time. */
 typedef struct LcnnLayer LcnnLayer;
 
-/* A float32 layer, or NULL where this processor has no such kernels, or they no such form.
+/* A float32 layer. NULL where this processor has no such kernels or they no such form; where the
+ * sizes contradict each other or are beyond all reason; where constants are not finite or sums
+ * leave int32; where threads are not 1 to 64; and where there is no memory for it.
  *
  * kernels: "avx512", "avx2", "neondot", "neon", "portable"; NULL for the fastest that run here.
  * form: "registers", "planes"; NULL for the one that is predicted to be fastest.

@@ -59,6 +59,10 @@ constexpr int kMostVectors = 8;
 struct Activate {
   const float* bias;  // per lane
   float lowest, highest;
+  // Of the dictionary stage: in place of the limits, which are then infinite, an infinity becomes a
+  // NaN. LiteRT multiplies the coefficients of zero too, and zero times an infinity is a NaN: a
+  // lookup gives the same only if it begins with one.
+  bool poison = false;
 };
 
 // D, packed for a kernel: blocks x ceil(m / terms) x lanes x terms.

@@ -11,6 +11,7 @@
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
+#pragma GCC push_options
 #pragma GCC target("avx2,fma")
 #endif
 #include <immintrin.h>
@@ -83,11 +84,14 @@ class Activation {
       : lowest_(_mm256_set1_ps(to.lowest)), highest_(_mm256_set1_ps(to.highest)) {}
 
   __m256 operator()(__m256 x) const {
-    return _mm256_min_ps(_mm256_max_ps(x, lowest_), highest_);
+    // Of two numbers of which one is none, `max` and `min` give the second: a NaN stays one, as in
+    // LiteRT.
+    return _mm256_min_ps(highest_, _mm256_max_ps(lowest_, x));
   }
 
-  void store(__m256 sum, int lanes, float* to) const {
-    const __m256 x = (*this)(sum);
+  void store(__m256 sum, int lanes, float* to) const { put((*this)(sum), lanes, to); }
+
+  static void put(__m256 x, int lanes, float* to) {
     if (lanes >= kLanes) {
       _mm256_storeu_ps(to, x);
     } else {
@@ -100,6 +104,9 @@ class Activation {
  private:
   __m256 lowest_, highest_;
 };
+
+// An infinity becomes a NaN, all else stays.
+__m256 poisoned(__m256 sum) { return _mm256_add_ps(sum, _mm256_sub_ps(sum, sum)); }
 
 // Pixels that a tile of the dictionary stage takes, and groups of 4 channels that it widens.
 constexpr int kDictionaryPixels = 12;
@@ -181,13 +188,13 @@ void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pix
 // PX pixels by NB blocks of dictionary rows, kept in registers over all channels.
 template <int NB, int PX>
 void dictionary_tile_f32(const float* x, ptrdiff_t stride, float* const* s, int row,
-                         const Dictionary<float>& d, const float* bias,
+                         const Dictionary<float>& d, const Activate& to,
                          const Activation& activate) {
   const size_t block = static_cast<size_t>(d.m) * kLanes;
   const float* values = d.values + static_cast<size_t>(row) * d.m;
   __m256 sum[PX][NB];
   repeat<NB>([&](auto b) {
-    const __m256 start = _mm256_loadu_ps(bias + row + b * kLanes);
+    const __m256 start = _mm256_loadu_ps(to.bias + row + b * kLanes);
     repeat<PX>([&](auto p) { sum[p][b] = start; });
   });
   for (int c = 0; c < d.m; ++c) {
@@ -198,12 +205,20 @@ void dictionary_tile_f32(const float* x, ptrdiff_t stride, float* const* s, int 
       repeat<NB>([&](auto b) { sum[p][b] = _mm256_fmadd_ps(in[b], by, sum[p][b]); });
     });
   }
-  repeat<PX>([&](auto p) {
-    repeat<NB>([&](auto b) {
-      const int at = row + b * kLanes;
-      activate.store(sum[p][b], d.k - at, s[p] + at);
+  const Activation limits = activate;  // in registers, whatever the stores may change
+  const auto finish = [&](auto poison) __attribute__((always_inline)) {
+    repeat<PX>([&](auto p) {
+      repeat<NB>([&](auto b) {
+        const int at = row + b * kLanes;
+        Activation::put(poison ? poisoned(sum[p][b]) : limits(sum[p][b]), d.k - at, s[p] + at);
+      });
     });
-  });
+  };
+  if (to.poison) {
+    finish(std::true_type());
+  } else {
+    finish(std::false_type());
+  }
 }
 
 void dictionary_f32(const float* x, ptrdiff_t stride, float* const* s, int pixels,
@@ -219,12 +234,12 @@ void dictionary_f32(const float* x, ptrdiff_t stride, float* const* s, int pixel
   int row = 0;
   for (; row + kLanes < d.k; row += 2 * kLanes) {
     in_tiles(pixels, 6, [&](int p, int run) {
-      kTwo[run - 1](x + p * stride, stride, s + p, row, d, to.bias, activate);
+      kTwo[run - 1](x + p * stride, stride, s + p, row, d, to, activate);
     });
   }
   if (row < d.k) {
     in_tiles(pixels, 8, [&](int p, int run) {
-      kOne[run - 1](x + p * stride, stride, s + p, row, d, to.bias, activate);
+      kOne[run - 1](x + p * stride, stride, s + p, row, d, to, activate);
     });
   }
 }
@@ -355,7 +370,8 @@ void lookup_tile_f32(const float* const* rows, ptrdiff_t first, int step, const 
       at += step;
     });
   }
-  repeat<PX>([&](auto p) { activate.store(sum[p], filters, y + p * n); });
+  const Activation limits = activate;  // in registers, whatever the stores may change
+  repeat<PX>([&](auto p) { limits.store(sum[p], filters, y + p * n); });
 }
 
 constexpr int kMostPixelsF32 = 10;
@@ -397,7 +413,8 @@ void planes_run(const float* origin, int entries, const int32_t* offset, const f
       sum[v] = _mm256_fmadd_ps(_mm256_loadu_ps(plane + v * kLanes), by, sum[v]);
     });
   }
-  repeat<NV>([&](auto v) { _mm256_storeu_ps(y + v * kLanes, activate(sum[v])); });
+  const Activation limits = activate;  // in registers, whatever the stores may change
+  repeat<NV>([&](auto v) { _mm256_storeu_ps(y + v * kLanes, limits(sum[v])); });
 }
 
 void planes_f32(const float* origin, int vectors, const Planes& planes, const Activate& to,
@@ -501,5 +518,7 @@ const Kernels kAvx2 = {
 
 #if defined(__clang__)
 #pragma clang attribute pop
+#else
+#pragma GCC pop_options
 #endif
 #endif

@@ -11,6 +11,8 @@
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,fma"))), \
     apply_to = function)
 #else
+#pragma GCC push_options
+#pragma GCC diagnostic push
 // GCC 12 takes the undefined vectors inside its own intrinsics for mistakes.
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -47,6 +49,15 @@ inline void store(float* to, __mmask16 mask, __m512 floats) {
     _mm512_mask_storeu_ps(to, mask, floats);
   }
 }
+
+// Of two numbers of which one is none, `max` and `min` give the second: a NaN stays one, as in
+// LiteRT.
+inline __m512 activated(__m512 sum, __m512 lowest, __m512 highest) {
+  return _mm512_min_ps(highest, _mm512_max_ps(lowest, sum));
+}
+
+// An infinity becomes a NaN, all else stays.
+inline __m512 poisoned(__m512 sum) { return _mm512_add_ps(sum, _mm512_sub_ps(sum, sum)); }
 
 // int32 sums to bytes: clamp(round(sum * scale) + zero_point), as `requantized` in the portable
 // kernels. Sums that are too large saturate on their way to bytes; only the upper clamp is needed
@@ -184,13 +195,21 @@ void dictionary_tile_f32(Pixels<float> x, float* const* s, int m, const float* v
     x.advance(1);
   }
   const __m512 lowest = _mm512_set1_ps(to.lowest), highest = _mm512_set1_ps(to.highest);
-  repeat<NB>([&](auto b) {
-    const int first = row + b * kLanes;
-    const __mmask16 mask = lanes_mask(k - first);
-    repeat<PX>([&](auto p) {
-      store(s[p] + first, mask, _mm512_min_ps(_mm512_max_ps(sum[p][b], lowest), highest));
+  const auto finish = [&](auto poison) __attribute__((always_inline)) {
+    repeat<NB>([&](auto b) {
+      const int first = row + b * kLanes;
+      const __mmask16 mask = lanes_mask(k - first);
+      repeat<PX>([&](auto p) {
+        store(s[p] + first, mask,
+              poison ? poisoned(sum[p][b]) : activated(sum[p][b], lowest, highest));
+      });
     });
-  });
+  };
+  if (to.poison) {
+    finish(std::true_type());
+  } else {
+    finish(std::false_type());
+  }
 }
 
 // Pixels per tile of a dictionary stage with NB blocks of rows: what 32 registers hold.
@@ -372,7 +391,7 @@ void lookup_tile_f32(const float* const* rows, ptrdiff_t first, int step, const 
     const __mmask16 lanes = b + 1 == NB ? mask : __mmask16(0xffff);
     repeat<PX>([&](auto p) {
       store(y + p * n + b * kLanes, lanes,
-            _mm512_min_ps(_mm512_max_ps(sum[p][b], lowest), highest));
+            activated(sum[p][b], lowest, highest));
     });
   });
 }
@@ -450,7 +469,7 @@ void planes_run(const float* origin, int entries, const int32_t* offset, const f
   }
   const __m512 lowest = _mm512_set1_ps(to.lowest), highest = _mm512_set1_ps(to.highest);
   repeat<NV>([&](auto v) {
-    _mm512_storeu_ps(y + v * kLanes, _mm512_min_ps(_mm512_max_ps(sum[v], lowest), highest));
+    _mm512_storeu_ps(y + v * kLanes, activated(sum[v], lowest, highest));
   });
 }
 
@@ -549,5 +568,8 @@ const Kernels kAvx512 = {
 
 #if defined(__clang__)
 #pragma clang attribute pop
+#else
+#pragma GCC diagnostic pop
+#pragma GCC pop_options
 #endif
 #endif

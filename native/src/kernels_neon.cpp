@@ -13,6 +13,7 @@
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
 #else
+#pragma GCC push_options
 #pragma GCC target("arch=armv8.2-a+dotprod")
 #endif
 #endif
@@ -155,17 +156,28 @@ class Activation {
   explicit Activation(const Activate& to)
       : lowest_(vdupq_n_f32(to.lowest)), highest_(vdupq_n_f32(to.highest)) {}
 
+  // `max` and `min` of a NaN are one, as in LiteRT.
+  float32x4_t operator()(float32x4_t x) const {
+    return vminq_f32(vmaxq_f32(x, lowest_), highest_);
+  }
+
   void store(float32x4_t low, float32x4_t high, float* to) const {
-    vst1q_f32(to, vminq_f32(vmaxq_f32(low, lowest_), highest_));
-    vst1q_f32(to + 4, vminq_f32(vmaxq_f32(high, lowest_), highest_));
+    vst1q_f32(to, (*this)(low));
+    vst1q_f32(to + 4, (*this)(high));
   }
 
   void store(float32x4_t low, float32x4_t high, int lanes, float* to) const {
+    put((*this)(low), (*this)(high), lanes, to);
+  }
+
+  static void put(float32x4_t low, float32x4_t high, int lanes, float* to) {
     if (lanes >= kLanes) {
-      store(low, high, to);
+      vst1q_f32(to, low);
+      vst1q_f32(to + 4, high);
     } else {
       float eight[kLanes];
-      store(low, high, eight);
+      vst1q_f32(eight, low);
+      vst1q_f32(eight + 4, high);
       std::memcpy(to, eight, lanes * sizeof(float));
     }
   }
@@ -173,6 +185,9 @@ class Activation {
  private:
   float32x4_t lowest_, highest_;
 };
+
+// An infinity becomes a NaN, all else stays.
+float32x4_t poisoned(float32x4_t x) { return vaddq_f32(x, vsubq_f32(x, x)); }
 
 // PX pixels by NB blocks of dictionary rows, kept in registers over all channels.
 template <typename Product, int NB, int PX>
@@ -242,15 +257,15 @@ void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pix
 
 template <int NB, int PX>
 void dictionary_tile_f32(const float* x, ptrdiff_t stride, float* const* s, int row,
-                         const Dictionary<float>& d, const float* bias,
+                         const Dictionary<float>& d, const Activate& to,
                          const Activation& activate) {
   const size_t block = static_cast<size_t>(d.m) * kLanes;
   const float* values = d.values + static_cast<size_t>(row) * d.m;
   float32x4_t low[PX][NB], high[PX][NB];
   repeat<PX * NB>([&](auto i) {
     constexpr int p = i / NB, b = i % NB;
-    low[p][b] = vld1q_f32(bias + row + b * kLanes);
-    high[p][b] = vld1q_f32(bias + row + b * kLanes + 4);
+    low[p][b] = vld1q_f32(to.bias + row + b * kLanes);
+    high[p][b] = vld1q_f32(to.bias + row + b * kLanes + 4);
   });
   for (int c = 0; c < d.m; ++c) {
     float32x4_t low_in[NB], high_in[NB];
@@ -266,11 +281,20 @@ void dictionary_tile_f32(const float* x, ptrdiff_t stride, float* const* s, int 
       });
     });
   }
-  repeat<PX * NB>([&](auto i) {
-    constexpr int p = i / NB, b = i % NB;
-    const int at = row + b * kLanes;
-    activate.store(low[p][b], high[p][b], d.k - at, s[p] + at);
-  });
+  const auto finish = [&](auto poison) __attribute__((always_inline)) {
+    repeat<PX * NB>([&](auto i) {
+      constexpr int p = i / NB, b = i % NB;
+      const int at = row + b * kLanes;
+      const float32x4_t first = low[p][b], second = high[p][b];
+      Activation::put(poison ? poisoned(first) : activate(first),
+                      poison ? poisoned(second) : activate(second), d.k - at, s[p] + at);
+    });
+  };
+  if (to.poison) {
+    finish(std::true_type());
+  } else {
+    finish(std::false_type());
+  }
 }
 
 void dictionary_f32(const float* x, ptrdiff_t stride, float* const* s, int pixels,
@@ -287,12 +311,12 @@ void dictionary_f32(const float* x, ptrdiff_t stride, float* const* s, int pixel
   int row = 0;
   for (; row + kLanes < d.k; row += 2 * kLanes) {
     in_tiles(pixels, 5, [&](int p, int run) {
-      kTwo[run - 1](x + p * stride, stride, s + p, row, d, to.bias, activate);
+      kTwo[run - 1](x + p * stride, stride, s + p, row, d, to, activate);
     });
   }
   if (row < d.k) {
     in_tiles(pixels, 8, [&](int p, int run) {
-      kOne[run - 1](x + p * stride, stride, s + p, row, d, to.bias, activate);
+      kOne[run - 1](x + p * stride, stride, s + p, row, d, to, activate);
     });
   }
 }
@@ -549,7 +573,7 @@ void transpose_f32(const float* from, size_t stride, float* const* to, int rows,
 }  // namespace
 
 // The rates are estimates: with the dot product, llvm-mca's cycles of the inner loops on a
-// Cortex-A76 (benchmarks/instructions.py) at 2.4 GHz; without it, from counts of instructions.
+// Cortex-A76 (benchmarks/latency/instructions.py) at 2.4 GHz; without it, from counts of instructions.
 #if defined(LCNN_NEON_DOT)
 const Kernels kNeonDot = {
     "neondot",
@@ -581,7 +605,11 @@ const Kernels kNeon = {
 
 }  // namespace lcnn
 
-#if defined(LCNN_NEON_DOT) && defined(__clang__)
+#if defined(LCNN_NEON_DOT)
+#if defined(__clang__)
 #pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
 #endif
 #endif

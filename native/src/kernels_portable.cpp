@@ -42,7 +42,7 @@ void dictionary_f32(const float* x, ptrdiff_t stride, float* const* s, int pixel
           d.values + static_cast<size_t>(row / kLanes) * d.m * kLanes + row % kLanes;
       float sum = to.bias[row];
       for (int c = 0; c < d.m; ++c) sum += values[static_cast<size_t>(c) * kLanes] * x[p * stride + c];
-      s[p][row] = clamp(sum, to.lowest, to.highest);
+      s[p][row] = to.poison ? sum + (sum - sum) : clamp(sum, to.lowest, to.highest);
     }
   }
 }

@@ -1,5 +1,6 @@
 #include "layer.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "packing.h"
@@ -12,9 +13,21 @@ namespace {
 constexpr const char* kRegisters = "registers";
 constexpr const char* kPlanes = "planes";
 
-double dictionary_work(const Shape& s, size_t dictionary) {
-  const double pixels = static_cast<double>(s.batch) * s.h * s.w;
-  return dictionary == 0 ? pixels * s.k : pixels * s.m * s.k;
+double pixels_of(const Shape& s) { return static_cast<double>(s.batch) * s.out_h * s.out_w; }
+
+// Of the dictionary stage and the call, which all forms share.
+double shared_seconds(const Shape& s, bool dictionary, const Rates& rates) {
+  const double values = static_cast<double>(s.batch) * s.h * s.w * s.k;
+  return (dictionary ? values * s.m : values) * rates.dictionary + rates.call;
+}
+
+double registers_seconds(const Shape& s, double per_pixel, const Rates& rates) {
+  return pixels_of(s) * (per_pixel + s.n * rates.output);
+}
+
+double planes_seconds(const Shape& s, size_t lookups, const Rates& rates) {
+  return pixels_of(s) *
+         (static_cast<double>(lookups) * rates.plane + s.n * rates.plane_output);
 }
 
 bool wanted(const char* form, const char* name) {
@@ -33,53 +46,66 @@ PackedLookups<T> best_windows(const Spec<T>& spec, const Kernels& kernels) {
   return best;
 }
 
+template <typename T>
+std::unique_ptr<Layer> registers_layer(const Spec<T>& spec, const Kernels& kernels,
+                                       PackedLookups<T> lookups, double seconds) {
+  std::string name = std::string(kernels.name) + " registers " + std::to_string(lookups.window);
+  std::unique_ptr<Layer> layer = make_registers(spec, kernels, std::move(lookups));
+  layer->kernel = std::move(name);
+  layer->seconds = seconds;
+  return layer;
+}
+
 }  // namespace
+
+bool poisons(const Spec<float>& spec) {
+  const Shape& s = spec.shape;
+  const float infinity = std::numeric_limits<float>::infinity();
+  const size_t all = static_cast<size_t>(s.n) * s.kh * s.kw * s.k;
+  return spec.values.s_lowest == -infinity && spec.values.s_highest == infinity &&
+         spec.coefficients.size() < all;
+}
+
+double least_seconds(const Shape& shape, bool dictionary, size_t lookups, const Kernels& kernels,
+                     bool int8) {
+  const Rates& rates = int8 ? kernels.s8 : kernels.f32;
+  const int* windows = int8 ? kernels.windows_s8 : kernels.windows_f32;
+  double step = rates.step[0];
+  for (int i = 1; i < kWindows && windows[i] > 0; ++i) step = std::min(step, rates.step[i]);
+  if (rates.full_step > 0) step = std::min(step, rates.full_step);
+  const int per_step = kernels.filters_per_block() * (int8 ? terms<int8_t>() : terms<float>());
+  double seconds =
+      registers_seconds(shape, static_cast<double>(lookups) / per_step * step, rates);
+  if (!int8) seconds = std::min(seconds, planes_seconds(shape, lookups, rates));
+  return seconds + shared_seconds(shape, dictionary, rates);
+}
 
 std::unique_ptr<Layer> make_layer(const Spec<int8_t>& spec, const Kernels& kernels,
                                   const char* form) {
   if (!wanted(form, kRegisters)) return nullptr;
-  const Shape& s = spec.shape;
-  const Rates& rates = kernels.s8;
   PackedLookups<int8_t> lookups = best_windows(spec, kernels);
-  const double seconds = lookups.seconds;
-  const double pixels = static_cast<double>(s.batch) * s.out_h * s.out_w;
-  const std::string name =
-      std::string(kernels.name) + " registers " + std::to_string(lookups.window);
-  std::unique_ptr<Layer> layer = make_registers(spec, kernels, std::move(lookups));
-  layer->kernel = name;
-  layer->seconds = seconds * pixels + pixels * s.n * rates.output +
-                   dictionary_work(s, spec.dictionary.size()) * rates.dictionary + rates.call;
-  return layer;
+  const double seconds = registers_seconds(spec.shape, lookups.seconds, kernels.s8) +
+                         shared_seconds(spec.shape, !spec.dictionary.empty(), kernels.s8);
+  return registers_layer(spec, kernels, std::move(lookups), seconds);
 }
 
 std::unique_ptr<Layer> make_layer(const Spec<float>& spec, const Kernels& kernels,
                                   const char* form) {
-  const Shape& s = spec.shape;
   const Rates& rates = kernels.f32;
-  const double pixels = static_cast<double>(s.batch) * s.out_h * s.out_w;
-  const double shared = dictionary_work(s, spec.dictionary.size()) * rates.dictionary + rates.call;
-  std::unique_ptr<Layer> best;
+  const double shared = shared_seconds(spec.shape, !spec.dictionary.empty(), rates);
+  const double planes = planes_seconds(spec.shape, spec.coefficients.size(), rates) + shared;
   if (wanted(form, kRegisters)) {
     PackedLookups<float> lookups = best_windows(spec, kernels);
-    const double seconds = lookups.seconds * pixels + pixels * s.n * rates.output + shared;
-    const double planes = pixels * spec.coefficients.size() * rates.plane +
-                          pixels * s.n * rates.plane_output + shared;
+    const double seconds = registers_seconds(spec.shape, lookups.seconds, rates) + shared;
     if (form != nullptr || seconds <= planes) {
-      const std::string name =
-          std::string(kernels.name) + " registers " + std::to_string(lookups.window);
-      best = make_registers(spec, kernels, std::move(lookups));
-      best->kernel = name;
-      best->seconds = seconds;
-      return best;
+      return registers_layer(spec, kernels, std::move(lookups), seconds);
     }
   }
-  if (wanted(form, kPlanes)) {
-    best = make_planes(spec, kernels);
-    best->kernel = std::string(kernels.name) + " planes";
-    best->seconds = pixels * spec.coefficients.size() * rates.plane +
-                    pixels * s.n * rates.plane_output + shared;
-  }
-  return best;
+  if (!wanted(form, kPlanes)) return nullptr;
+  std::unique_ptr<Layer> layer = make_planes(spec, kernels);
+  layer->kernel = std::string(kernels.name) + " planes";
+  layer->seconds = planes;
+  return layer;
 }
 
 }  // namespace lcnn

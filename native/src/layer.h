@@ -9,20 +9,9 @@
 
 #include "kernels.h"
 #include "pool.h"
+#include "shape.h"
 
 namespace lcnn {
-
-struct Shape {
-  int batch = 1;
-  int in_h = 1, in_w = 1, m = 1;               // X
-  int dictionary_stride_h = 1, dictionary_stride_w = 1;
-  int h = 1, w = 1, k = 1;                     // S, one value per dictionary row
-  int kh = 1, kw = 1;
-  int stride_h = 1, stride_w = 1;
-  int dilation_h = 1, dilation_w = 1;
-  int pad_top = 0, pad_left = 0;
-  int out_h = 1, out_w = 1, n = 1;             // Y
-};
 
 // A coefficient of P that is not zero: filter, kernel row and column, dictionary row.
 template <typename T>
@@ -64,16 +53,26 @@ struct Spec {
   Quantized<T> values;
 };
 
+// Whether infinities of S become NaN: LiteRT multiplies them by coefficients of zero, where a layer
+// has such. An activation of S keeps them from some values; then they stay as they are.
+bool poisons(const Spec<float>& spec);
+
 class Layer {
  public:
   virtual ~Layer() = default;
-  virtual void run(const void* x, void* y, Pool& pool) = 0;
-  // Bytes that it holds: packed lookups and dictionary, and the tile of S.
+  // Allocates all that `run` needs on at most this many threads, once. Throws std::bad_alloc.
+  virtual void prepare(int threads) = 0;
+  virtual void run(const void* x, void* y, Pool& pool) noexcept = 0;
+  // Bytes that it holds: packed lookups and dictionary, and the tile of S, prepared or not.
   virtual size_t bytes() const = 0;
 
   std::string kernel;   // its form, e.g. "avx512 registers 64"
   double seconds = 0;   // predicted, on one thread
 };
+
+// A bound below what any form of a layer takes, known before its weights are packed.
+double least_seconds(const Shape& shape, bool dictionary, size_t lookups, const Kernels& kernels,
+                     bool int8);
 
 // The fastest form of a layer. `form` asks for one: "registers", "planes", or nullptr for the one
 // that is predicted to be fastest. nullptr if there is none of that name.

@@ -23,7 +23,7 @@ constexpr size_t kStripBytes = 384 * 1024;
 class PlanesLayer : public Layer {
  public:
   PlanesLayer(const Spec<float>& spec, const Kernels& kernels)
-      : kernels_(kernels), shape_(spec.shape), values_(spec.values) {
+      : kernels_(kernels), shape_(spec.shape), values_(spec.values), poison_(poisons(spec)) {
     const Shape& s = shape_;
     if (!spec.dictionary.empty()) dictionary_ = pack_dictionary(spec, kernels.lanes);
     values_.s_bias.resize(s.k + kSlack);
@@ -42,16 +42,31 @@ class PlanesLayer : public Layer {
     // Lookups of the last row reach into the zeros of a row that would follow.
     size_ = plane_ * s.k + leading_zeros(s.stride_w - 1) + kMostVectors * kernels.vector_f32 +
             kSlack;
+    pack(spec);
+  }
+
+  void prepare(int threads) override {
     s_ = Buffer<float>(size_);
     std::fill(s_.data(), s_.data() + size_, 0.0f);
-    pack(spec);
+    const size_t tile = static_cast<size_t>(kTile) * (shape_.k + kSlack);
+    const size_t pixels = static_cast<size_t>(kMostVectors) * kernels_.vector_f32;
+    const size_t sums = pixels * kernels_.lanes + kSlack;
+    scratch_.resize(threads);
+    for (Scratch& scratch : scratch_) {
+      scratch.tile = Buffer<float>(tile);
+      std::fill(scratch.tile.data(), scratch.tile.data() + tile, 0.0f);
+      scratch.sums = Buffer<float>(sums);
+      std::fill(scratch.sums.data(), scratch.sums.data() + sums, 0.0f);
+      scratch.pixels = Buffer<float*>(pixels);
+      scratch.outputs = Buffer<float*>(pixels);
+    }
   }
 
   size_t bytes() const override {
     return 4 * (dictionary_.size() + size_ + first_.size() + offset_.size() + value_.size());
   }
 
-  void run(const void* x, void* y, Pool& pool) override {
+  void run(const void* x, void* y, Pool& pool) noexcept override {
     pool.run([&](int thread) {
       for (int b = 0; b < shape_.batch; ++b) {
         const float* in = static_cast<const float*>(x) +
@@ -75,6 +90,14 @@ class PlanesLayer : public Layer {
   }
 
  private:
+  // A thread's own.
+  struct Scratch {
+    Buffer<float> tile;     // S of some pixels
+    Buffer<float> sums;     // Y of some pixels and filters
+    Buffer<float*> pixels;  // of Y; null where there is none
+    Buffer<float*> outputs;  // of these pixels, the filters that are computed
+  };
+
   void pack(const Spec<float>& spec) {
     std::vector<Coefficient<float>> sorted = spec.coefficients;
     std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
@@ -118,7 +141,6 @@ class PlanesLayer : public Layer {
     const Shape& s = shape_;
     const int sub_rows = bottom - top + reach_h_ - first;
     const Part part(sub_rows * s.stride_h, thread, pool.threads());
-    std::vector<float> tile(static_cast<size_t>(kTile) * (s.k + kSlack));
     for (int item = part.first; item < part.last; ++item) {
       const int sub_row = first + item / s.stride_h, phase_h = item % s.stride_h;
       const int row = (top + sub_row) * s.stride_h + phase_h - s.pad_top;
@@ -128,7 +150,7 @@ class PlanesLayer : public Layer {
         if (row < 0 || row >= s.h) {
           for (int i = 0; i < s.k; ++i) std::fill(to + i * plane_, to + i * plane_ + pitch_, 0.0f);
         } else {
-          s_row(x, row, phase_w, to, tile.data());
+          s_row(x, row, phase_w, to, scratch_[thread].tile.data());
         }
       }
     }
@@ -155,7 +177,7 @@ class PlanesLayer : public Layer {
         }
       } else {
         kernels_.dictionary_f32(from, apart, rows, run, {dictionary_.data(), s.m, s.k},
-                                {values_.s_bias.data(), values_.s_lowest, values_.s_highest});
+                                {values_.s_bias.data(), values_.s_lowest, values_.s_highest, poison_});
       }
       float* planes[kColumns];
       for (int i = 0; i < s.k; i += kColumns) {
@@ -179,8 +201,8 @@ class PlanesLayer : public Layer {
     const int run = kMostVectors * lanes, pixels = (bottom - top - 1) * pitch_ + s.out_w;
     const int runs = (pixels + run - 1) / run, blocks = (s.n + block - 1) / block;
     const Part part(runs * blocks, thread, pool.threads());
-    Buffer<float> sums(static_cast<size_t>(run) * block + kSlack);
-    std::vector<float*> first(run), to(run);
+    float* sums = scratch_[thread].sums.data();
+    float **first = scratch_[thread].pixels.data(), **to = scratch_[thread].outputs.data();
     int placed = -1;
     for (int item = part.first; item < part.last; ++item) {
       const int p = item / blocks * run, j = item % blocks * block;
@@ -199,8 +221,8 @@ class PlanesLayer : public Layer {
       kernels_.planes_f32(s_.data() + p, vectors,
                           {first_.data() + j, offset_.data(), value_.data()},
                           {values_.y_bias.data() + j, values_.y_lowest, values_.y_highest}, filters,
-                          sums.data());
-      kernels_.transpose_f32(sums.data(), static_cast<size_t>(vectors) * lanes, to.data(), filters,
+                          sums);
+      kernels_.transpose_f32(sums, static_cast<size_t>(vectors) * lanes, to, filters,
                              vectors * lanes);
     }
   }
@@ -211,11 +233,13 @@ class PlanesLayer : public Layer {
   const Kernels& kernels_;
   Shape shape_;
   Quantized<float> values_;
+  bool poison_;
   std::vector<float> dictionary_, value_;
   std::vector<int32_t> first_, offset_;
   int reach_h_, reach_w_, pitch_, strip_;
   size_t phase_, plane_, size_;
   Buffer<float> s_;
+  std::vector<Scratch> scratch_;
 };
 
 }  // namespace

@@ -93,18 +93,19 @@ struct Of<float> {
   struct To {
     std::vector<float> bias;
     float lowest, highest;
+    bool poison;
 
-    Activate at(int lane) const { return {bias.data() + lane, lowest, highest}; }
+    Activate at(int lane) const { return {bias.data() + lane, lowest, highest, poison}; }
   };
 
   static To to_s(const Spec<float>& spec, const Kernels&, size_t padded) {
-    To to{spec.values.s_bias, spec.values.s_lowest, spec.values.s_highest};
+    To to{spec.values.s_bias, spec.values.s_lowest, spec.values.s_highest, poisons(spec)};
     to.bias.resize(padded);
     return to;
   }
 
   static To to_y(const Spec<float>& spec, const Kernels&, size_t padded) {
-    To to{spec.values.y_bias, spec.values.y_lowest, spec.values.y_highest};
+    To to{spec.values.y_bias, spec.values.y_lowest, spec.values.y_highest, false};
     to.bias.resize(padded);
     return to;
   }
@@ -152,9 +153,19 @@ class Registers : public Layer {
     const int strips = (shape_.out_h + rows - 1) / rows;
     strip_ = (shape_.out_h + strips - 1) / strips;
     slots_ = (strip_ - 1) * shape_.stride_h + reach;
+    padding_ = Of<T>::padding(spec, kernels);
+  }
+
+  void prepare(int threads) override {
     s_ = Buffer<S>(row_ * (slots_ + 1));
-    const S padding = Of<T>::padding(spec, kernels);
-    std::fill(s_.data(), s_.data() + row_ * (slots_ + 1), padding);
+    std::fill(s_.data(), s_.data() + row_ * (slots_ + 1), padding_);
+    scratch_.resize(threads);
+    for (Scratch& scratch : scratch_) {
+      scratch.rows = Buffer<const S*>(shape_.kh);
+      const int channels = shape_.m + terms<T>();
+      scratch.pixel = Buffer<T>(channels);
+      std::fill(scratch.pixel.data(), scratch.pixel.data() + channels, T{0});
+    }
   }
 
   size_t bytes() const override {
@@ -167,7 +178,7 @@ class Registers : public Layer {
     return sum;
   }
 
-  void run(const void* x, void* y, Pool& pool) override {
+  void run(const void* x, void* y, Pool& pool) noexcept override {
     const size_t image = static_cast<size_t>(shape_.in_h) * shape_.in_w * shape_.m;
     const T* x_end = static_cast<const T*>(x) + image * shape_.batch;
     pool.run([&](int thread) {
@@ -180,6 +191,12 @@ class Registers : public Layer {
   }
 
  private:
+  // A thread's own.
+  struct Scratch {
+    Buffer<const S*> rows;  // of S, that an output row reads
+    Buffer<T> pixel;        // of X, with the channels that kernels read beyond it
+  };
+
   S* slot(int s_row) { return s_.data() + row_ * (s_row % slots_); }
 
   void run_image(const T* x, const T* x_end, T* y, bool last_image, int thread, Pool& pool) {
@@ -238,11 +255,11 @@ class Registers : public Layer {
     }
     for (int p = last; p < part.last; ++p) {
       const T* from = pixel(x, first, p);
-      std::vector<T> copy(from, from + shape_.m);
-      copy.resize(shape_.m + terms<T>());
+      T* copy = scratch_[thread].pixel.data();
+      std::memcpy(copy, from, shape_.m * sizeof(T));
       to[0] = slot(first + p / shape_.w) +
               static_cast<size_t>(shape_.pad_left + p % shape_.w) * shape_.k;
-      Of<T>::dictionary(kernels_, copy.data(), 0, to, 1, packed(), to_s_);
+      Of<T>::dictionary(kernels_, copy, 0, to, 1, packed(), to_s_);
     }
   }
 
@@ -257,7 +274,7 @@ class Registers : public Layer {
 
   void lookup_stage(T* y, int top, int bottom, int thread, Pool& pool) {
     const int rows = bottom - top, filters = kernels_.filters_per_block();
-    std::vector<const S*> from(shape_.kh);
+    const S** from = scratch_[thread].rows.data();
     const Part part(static_cast<int>(lookups_.blocks.size()) * rows, thread, pool.threads());
     for (int item = part.first; item < part.last; ++item) {
       const int block = item / rows, row = top + item % rows;
@@ -265,7 +282,7 @@ class Registers : public Layer {
         const int s_row = row * shape_.stride_h - shape_.pad_top + r * shape_.dilation_h;
         from[r] = s_row >= 0 && s_row < shape_.h ? slot(s_row) : s_.data() + row_ * slots_;
       }
-      Of<T>::lookup(kernels_, from.data(), shape_.stride_w * shape_.k, shape_.out_w,
+      Of<T>::lookup(kernels_, from, shape_.stride_w * shape_.k, shape_.out_w,
                     lookups_.window, lookups_.blocks[block].lookups(), to_y_, block * filters,
                     y + static_cast<size_t>(row) * shape_.out_w * shape_.n + block * filters,
                     shape_.n, std::min(filters, shape_.n - block * filters));
@@ -279,7 +296,9 @@ class Registers : public Layer {
   typename Of<T>::To to_s_{}, to_y_{};
   int columns_, strip_, slots_;
   size_t row_;      // elements of a row of S, with its padding
+  S padding_;
   Buffer<S> s_;     // a ring of rows, and a row of padding after them
+  std::vector<Scratch> scratch_;
 };
 
 }  // namespace

@@ -63,6 +63,8 @@ def predict(layer, quantize=None):
         arrays = (shape, dictionary, biases[0], pattern, biases[1], limits)
         make = library.lcnn_layer_f32
     made = make(None, None, 1, *(array.ctypes.data for array in arrays))
+    if made is None:
+        return None
     try:
         return Prediction(
             library.lcnn_layer_kernel(made).decode(),

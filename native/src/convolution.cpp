@@ -1,0 +1,352 @@
+#include "convolution.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+namespace lcnn {
+namespace {
+
+using tflite::Tensor;
+
+// The weights of a node, a constant or a DENSIFY of one; nullptr if they are neither.
+template <typename T>
+const Tensor* stored_weights(const Graph& graph, int tensor, int position, tflite::Type type,
+                             int* densify) {
+  if (graph.written_twice(tensor)) return nullptr;
+  const int producer = graph.producer(tensor);
+  int stored = tensor;
+  if (producer >= 0) {
+    const GraphNode& node = graph.nodes[producer];
+    if (producer >= position || node.builtin != tflite::kDensify || node.node->inputs->size != 1 ||
+        !graph.valid(node.node->inputs->data[0])) {
+      return nullptr;
+    }
+    stored = node.node->inputs->data[0];
+    if (graph.producer(stored) >= 0) return nullptr;
+    *densify = producer;
+  }
+  const Tensor &source = graph.tensor(stored), &dense = graph.tensor(tensor);
+  if (source.type != type || !well_formed(source, sizeof(T)) ||
+      (source.sparsity != nullptr && producer < 0) || elements(dense) != elements(source) ||
+      dense.dims->size != source.dims->size ||
+      !std::equal(dense.dims->data, dense.dims->data + dense.dims->size, source.dims->data)) {
+    return nullptr;
+  }
+  return &source;
+}
+
+// Whether the zero point of a bias is zero: LiteRT refuses others.
+bool plain_bias(const Tensor& tensor) {
+  if (tensor.params.zero_point != 0) return false;
+  if (tensor.quantization.type != tflite::kAffine || tensor.quantization.params == nullptr) {
+    return true;
+  }
+  const auto& affine = *static_cast<const tflite::AffineQuantization*>(tensor.quantization.params);
+  const tflite::IntArray* zero = affine.zero_point;
+  return zero == nullptr || std::all_of(zero->data, zero->data + std::max(0, zero->size),
+                                        [](int point) { return point == 0; });
+}
+
+template <typename T>
+bool read_bias(const Graph& graph, const tflite::Node& node, tflite::Type type, int n,
+               std::vector<T>* bias) {
+  bias->assign(n, 0);
+  if (node.inputs->size < 3 || node.inputs->data[2] == -1) return true;
+  const int index = node.inputs->data[2];
+  if (!graph.valid(index) || graph.producer(index) >= 0) return false;
+  const Tensor& tensor = graph.tensor(index);
+  if (tensor.type != type || tensor.sparsity != nullptr || elements(tensor) != n ||
+      !well_formed(tensor, sizeof(T)) || !plain_bias(tensor)) {
+    return false;
+  }
+  const T* data = static_cast<const T*>(tensor.data);
+  bias->assign(data, data + n);
+  return true;
+}
+
+// Scales of a tensor: one, or one per index of its first dimension; empty if it has none.
+std::vector<float> scales(const Tensor& tensor, int channels, int32_t* zero_point) {
+  if (tensor.quantization.type != tflite::kAffine || tensor.quantization.params == nullptr) {
+    return {};
+  }
+  const auto& affine = *static_cast<const tflite::AffineQuantization*>(tensor.quantization.params);
+  if (affine.scale == nullptr || affine.zero_point == nullptr || affine.scale->size < 1) return {};
+  const int size = affine.scale->size;
+  if (affine.zero_point->size != size && affine.zero_point->size != 1) return {};
+  if (size != 1 && (size != channels || affine.quantized_dimension != 0)) return {};
+  std::vector<float> scale(channels);
+  for (int i = 0; i < channels; ++i) {
+    scale[i] = affine.scale->data[size == 1 ? 0 : i];
+    if (!(scale[i] > 0) || !std::isfinite(scale[i])) return {};
+  }
+  *zero_point = affine.zero_point->data[0];
+  for (int i = 1; i < affine.zero_point->size; ++i) {
+    if (affine.zero_point->data[i] != *zero_point) return {};
+  }
+  if (*zero_point < -128 || *zero_point > 127) return {};
+  return scale;
+}
+
+bool limits_of(tflite::Activation activation, float* lowest, float* highest) {
+  *lowest = -std::numeric_limits<float>::infinity();
+  *highest = std::numeric_limits<float>::infinity();
+  switch (activation) {
+    case tflite::kNone: return true;
+    case tflite::kRelu: *lowest = 0; return true;
+    case tflite::kReluN1To1: *lowest = -1; *highest = 1; return true;
+    case tflite::kRelu6: *lowest = 0; *highest = 6; return true;
+    default: return false;
+  }
+}
+
+int32_t quantized_limit(float limit, float scale, int32_t zero_point) {
+  const float x = std::nearbyintf(limit / scale) + static_cast<float>(zero_point);
+  return static_cast<int32_t>(std::min(127.0f, std::max(-128.0f, x)));
+}
+
+bool padded(tflite::Padding padding, int in, int kernel, int stride, int dilation, int out,
+            int* before) {
+  if (stride < 1 || dilation < 1) return false;
+  const int64_t reach = static_cast<int64_t>(kernel - 1) * dilation + 1;
+  if (padding == tflite::kSame) {
+    if (out != (in - 1) / stride + 1) return false;
+    const int64_t both = std::max<int64_t>(0, (out - int64_t{1}) * stride + reach - in);
+    *before = static_cast<int>(both / 2);
+    return both / 2 <= std::numeric_limits<int>::max();
+  }
+  *before = 0;
+  return padding == tflite::kValid && reach <= in && out == (in - reach) / stride + 1;
+}
+
+template <typename T>
+bool read_quantization(const Graph& graph, const tflite::Node& node, Convolution<T>* conv) {
+  if (sizeof(T) != 1) return true;
+  int32_t weight_zero = 0;
+  const std::vector<float> in = scales(graph.tensor(conv->input), 1, &conv->in_zero);
+  const std::vector<float> out = scales(graph.tensor(conv->output), 1, &conv->out_zero);
+  const std::vector<float> weight =
+      scales(graph.tensor(node.inputs->data[1]), conv->n, &weight_zero);
+  if (in.empty() || out.empty() || weight.empty() || weight_zero != 0) return false;
+  conv->out_scale = out[0];
+  for (float w : weight) {
+    conv->scale.push_back(in[0] * w / out[0]);
+    if (!std::isfinite(conv->scale.back())) return false;
+  }
+  return true;
+}
+
+// Counts the weights; whether no sum leaves int32.
+bool count_weights(Convolution<int8_t>* conv) {
+  std::vector<int64_t> sums(conv->n);
+  const int64_t per_filter = conv->size() / conv->n;
+  for_each_nonzero<int8_t>(*conv->weights, [&](int64_t place, int8_t value) {
+    ++conv->nonzero;
+    sums[place / per_filter] += std::abs(static_cast<int64_t>(value));
+  });
+  for (int j = 0; j < conv->n; ++j) {
+    if (!sum_fits(conv->int_bias[j], sums[j])) return false;
+  }
+  return true;
+}
+
+bool count_weights(Convolution<float>* conv) {
+  for_each_nonzero<float>(*conv->weights, [&](int64_t, float) { ++conv->nonzero; });
+  return true;
+}
+
+void set_outputs(const Convolution<float>& conv, bool of_dictionary, Spec<float>* spec) {
+  Quantized<float>& to = spec->values;
+  (of_dictionary ? to.s_bias : to.y_bias) = conv.float_bias;
+  limits_of(conv.activation, of_dictionary ? &to.s_lowest : &to.y_lowest,
+            of_dictionary ? &to.s_highest : &to.y_highest);
+}
+
+void set_outputs(const Convolution<int8_t>& conv, bool of_dictionary, Spec<int8_t>* spec) {
+  Quantized<int8_t>& to = spec->values;
+  float lowest, highest;
+  limits_of(conv.activation, &lowest, &highest);
+  const int32_t low = quantized_limit(lowest, conv.out_scale, conv.out_zero);
+  const int32_t high = quantized_limit(highest, conv.out_scale, conv.out_zero);
+  if (of_dictionary) {
+    to.x_zero = conv.in_zero;
+    to.s_zero = conv.out_zero;
+    to.s_scale = conv.scale;
+    to.s_bias = conv.int_bias;
+    to.s_lowest = low;
+    to.s_highest = high;
+  } else {
+    to.s_zero = conv.in_zero;
+    to.y_zero = conv.out_zero;
+    to.y_scale = conv.scale;
+    to.y_bias = conv.int_bias;
+    to.y_lowest = low;
+    to.y_highest = high;
+  }
+}
+
+// The sizes that a CONV_2D's tensors and parameters say; whether they fit each other.
+template <typename T>
+bool read_sizes(const tflite::ConvParams& params, const Tensor& x, const Tensor& w, const Tensor& y,
+                Convolution<T>* conv) {
+  if (x.dims->size != 4 || y.dims->size != 4 || w.dims->size != 4) return false;
+  conv->batch = x.dims->data[0];
+  conv->in_h = x.dims->data[1];
+  conv->in_w = x.dims->data[2];
+  conv->kh = w.dims->data[1];
+  conv->kw = w.dims->data[2];
+  conv->out_h = y.dims->data[1];
+  conv->out_w = y.dims->data[2];
+  conv->stride_h = params.stride_height;
+  conv->stride_w = params.stride_width;
+  conv->dilation_h = params.dilation_height_factor;
+  conv->dilation_w = params.dilation_width_factor;
+  conv->activation = params.activation;
+  return x.dims->data[3] == conv->m && y.dims->data[0] == conv->batch &&
+         y.dims->data[3] == conv->n &&
+         padded(params.padding, conv->in_h, conv->kh, conv->stride_h, conv->dilation_h,
+                conv->out_h, &conv->pad_top) &&
+         padded(params.padding, conv->in_w, conv->kw, conv->stride_w, conv->dilation_w,
+                conv->out_w, &conv->pad_left);
+}
+
+template <typename T>
+bool read_sizes(const tflite::FullyConnectedParams& params, const Tensor& x, const Tensor& w,
+                const Tensor& y, Convolution<T>* conv) {
+  const int64_t in = elements(x);
+  if (w.dims->size != 2 || params.weights_format != 0 || in % conv->m != 0 ||
+      elements(y) != in / conv->m * conv->n) {
+    return false;
+  }
+  conv->in_w = conv->out_w = static_cast<int>(in / conv->m);
+  conv->activation = params.activation;
+  return true;
+}
+
+}  // namespace
+
+Graph::Graph(tflite::Context* context) : context_(context) {
+  producer_.assign(context->tensors_size, -1);
+  writers_.assign(context->tensors_size, 0);
+  readers_.assign(context->tensors_size, 0);
+  tflite::IntArray* plan = nullptr;
+  if (context->get_execution_plan(context, &plan) != tflite::kOk) return;
+  // The plan's memory is the runtime's, and changes under later calls.
+  const std::vector<int> order(plan->data, plan->data + plan->size);
+  for (int index : order) {
+    tflite::Node* node = nullptr;
+    tflite::Registration* registration = nullptr;
+    if (context->get_node_and_registration(context, index, &node, &registration) != tflite::kOk) {
+      continue;
+    }
+    for (int i = 0; i < node->outputs->size; ++i) {
+      const int tensor = node->outputs->data[i];
+      if (!valid(tensor)) continue;
+      producer_[tensor] = static_cast<int>(nodes.size());
+      ++writers_[tensor];
+    }
+    for (int i = 0; i < node->inputs->size; ++i) {
+      if (valid(node->inputs->data[i])) ++readers_[node->inputs->data[i]];
+    }
+    nodes.push_back({index, node, registration->builtin_code});
+  }
+}
+
+template <typename T>
+bool read_convolution(const Graph& graph, int position, Convolution<T>* conv) {
+  const tflite::Type type = sizeof(T) == 1 ? tflite::kInt8 : tflite::kFloat32;
+  const GraphNode& at = graph.nodes[position];
+  const tflite::Node& node = *at.node;
+  const bool fully_connected = at.builtin == tflite::kFullyConnected;
+  if ((at.builtin != tflite::kConv2D && !fully_connected) || node.builtin_data == nullptr ||
+      node.inputs->size < 2 || node.outputs->size != 1 || !graph.valid(node.inputs->data[0]) ||
+      !graph.valid(node.inputs->data[1]) || !graph.valid(node.outputs->data[0])) {
+    return false;
+  }
+  conv->position = position;
+  conv->input = node.inputs->data[0];
+  conv->output = node.outputs->data[0];
+  const Tensor &x = graph.tensor(conv->input), &y = graph.tensor(conv->output);
+  const Tensor& w = graph.tensor(node.inputs->data[1]);
+  if (x.type != type || y.type != type || w.type != type || elements(x) == 0 || elements(y) == 0 ||
+      elements(w) == 0 || constant(y) || graph.written_twice(conv->input) ||
+      graph.written_twice(conv->output)) {
+    return false;
+  }
+  conv->n = w.dims->data[0];
+  conv->m = w.dims->data[w.dims->size - 1];
+  const void* params = node.builtin_data;
+  float lowest, highest;
+  if (!(fully_connected
+            ? read_sizes(*static_cast<const tflite::FullyConnectedParams*>(params), x, w, y, conv)
+            : read_sizes(*static_cast<const tflite::ConvParams*>(params), x, w, y, conv)) ||
+      !limits_of(conv->activation, &lowest, &highest)) {
+    return false;
+  }
+  conv->weights = stored_weights<T>(graph, node.inputs->data[1], position, type, &conv->densify);
+  if (conv->weights == nullptr) return false;
+  const bool bias = sizeof(T) == 1
+                        ? read_bias(graph, node, tflite::kInt32, conv->n, &conv->int_bias)
+                        : read_bias(graph, node, tflite::kFloat32, conv->n, &conv->float_bias);
+  return bias && read_quantization(graph, node, conv) && count_weights(conv);
+}
+
+template <typename T>
+Shape shape_of(const Convolution<T>* dictionary, const Convolution<T>& conv) {
+  const Convolution<T>& first = dictionary != nullptr ? *dictionary : conv;
+  Shape s;
+  s.batch = first.batch;
+  s.in_h = first.in_h;
+  s.in_w = first.in_w;
+  s.m = first.m;
+  s.h = conv.in_h;
+  s.w = conv.in_w;
+  s.k = conv.m;
+  s.kh = conv.kh;
+  s.kw = conv.kw;
+  s.stride_h = conv.stride_h;
+  s.stride_w = conv.stride_w;
+  s.dilation_h = conv.dilation_h;
+  s.dilation_w = conv.dilation_w;
+  s.pad_top = conv.pad_top;
+  s.pad_left = conv.pad_left;
+  s.out_h = conv.out_h;
+  s.out_w = conv.out_w;
+  s.n = conv.n;
+  if (dictionary != nullptr) {
+    s.dictionary_stride_h = dictionary->stride_h;
+    s.dictionary_stride_w = dictionary->stride_w;
+  }
+  return s;
+}
+
+template <typename T>
+Spec<T> spec_of(const Convolution<T>* dictionary, const Convolution<T>& conv) {
+  Spec<T> spec;
+  const Shape s = spec.shape = shape_of(dictionary, conv);
+  if (dictionary != nullptr) {
+    spec.dictionary.resize(static_cast<size_t>(s.k) * s.m);
+    for_each_nonzero<T>(*dictionary->weights,
+                        [&](int64_t place, T value) { spec.dictionary[place] = value; });
+    set_outputs(*dictionary, true, &spec);
+  } else if constexpr (sizeof(T) == 1) {
+    spec.values.x_zero = conv.in_zero;
+  }
+  set_outputs(conv, false, &spec);
+  spec.coefficients.reserve(conv.nonzero);
+  for_each_nonzero<T>(*conv.weights, [&](int64_t place, T value) {
+    const int i = static_cast<int>(place % s.k), c = static_cast<int>(place / s.k % s.kw);
+    const int r = static_cast<int>(place / s.k / s.kw % s.kh);
+    spec.coefficients.push_back({static_cast<int>(place / s.k / s.kw / s.kh), r, c, i, value});
+  });
+  return spec;
+}
+
+template bool read_convolution(const Graph&, int, Convolution<int8_t>*);
+template bool read_convolution(const Graph&, int, Convolution<float>*);
+template Shape shape_of(const Convolution<int8_t>*, const Convolution<int8_t>&);
+template Shape shape_of(const Convolution<float>*, const Convolution<float>&);
+template Spec<int8_t> spec_of(const Convolution<int8_t>*, const Convolution<int8_t>&);
+template Spec<float> spec_of(const Convolution<float>*, const Convolution<float>&);
+
+}  // namespace lcnn
