@@ -78,6 +78,17 @@ def complaint(*args):
     return line
 
 
+def refusal(*args):
+    """The message with which train.py refuses these flags, asked in this process."""
+    with flagsaver.flagsaver():
+        train.FLAGS.unparse_flags()
+        with pytest.raises((ValueError, OSError)) as error:
+            train.parse(["train.py", *map(str, args)])
+            train.main()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -207,7 +218,7 @@ def test_overwrite_replaces_the_run_and_keeps_what_is_not_its_own(copied):
 
 
 def test_resume_without_a_checkpoint_is_refused(tmp_path):
-    line = complaint(*SMALL, f"--run_dir={tmp_path / 'empty'}", "--resume")
+    line = refusal(*SMALL, f"--run_dir={tmp_path / 'empty'}", "--resume")
     assert str(tmp_path / "empty") in line
     assert not (tmp_path / "empty").exists()
 
@@ -223,7 +234,7 @@ def test_a_retrain_file_that_cannot_be_read_is_named_and_nothing_is_overwritten(
         start.with_suffix(".zip").rename(start)
     before = contents(copied)
     args = (f"--run_dir={copied}", "--overwrite", "--epochs=1", "--noexport")
-    assert str(start) in complaint(*SMALL, *args, f"--retrain={start}")
+    assert str(start) in refusal(*SMALL, *args, f"--retrain={start}")
     assert contents(copied) == before
 
 
@@ -248,7 +259,7 @@ def test_a_run_can_start_from_the_model_that_it_overwrites(unbroken, copied):
 )
 def test_a_run_that_goes_on_is_the_same_run(copied, flag, message):
     before = contents(copied)
-    assert message in complaint(f"--run_dir={copied}", "--resume", *flag.split())
+    assert message in refusal(f"--run_dir={copied}", "--resume", *flag.split())
     assert contents(copied) == before
 
 
@@ -264,7 +275,7 @@ def test_a_run_goes_on_for_more_epochs_with_a_learning_rate_that_is_not_zero(cop
 def test_a_log_that_is_none_is_refused_and_an_empty_one_taken(copied):
     (copied / "log.csv").write_text("name,price\ntea,3\n")
     before = contents(copied)
-    assert "no log of a run" in complaint(f"--run_dir={copied}", "--resume", "--epochs=4")
+    assert "no log of a run" in refusal(f"--run_dir={copied}", "--resume", "--epochs=4")
     assert contents(copied) == before
     (copied / "log.csv").write_text("")
     run_directory.trim_log(copied, 1)
@@ -348,7 +359,7 @@ def test_benchmark_of_a_trained_model_prints_its_own_costs(unbroken):
 )
 def test_a_value_that_cannot_be_is_refused_and_says_what_can(flags, mentioned, tmp_path):
     run_dir = tmp_path / "run"
-    line = complaint("--epochs=1", "--noexport", f"--run_dir={run_dir}", flags)
+    line = refusal("--epochs=1", "--noexport", f"--run_dir={run_dir}", flags)
     assert mentioned in line.replace(flags, "")
     assert not run_dir.exists()
 
@@ -392,7 +403,7 @@ def test_a_flagfile_of_two_places_is_refused_with_both(tmp_path):
 
 def test_more_lookups_than_rows_are_refused_before_a_run_is_overwritten(copied):
     before = contents(copied)
-    line = complaint(*SMALL, "--top_s=17", "--overwrite", f"--run_dir={copied}")
+    line = refusal(*SMALL, "--top_s=17", "--overwrite", f"--run_dir={copied}")
     assert "17" in line and "16" in line
     assert contents(copied) == before
 

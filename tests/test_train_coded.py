@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from absl.testing import flagsaver
-from test_train import complaint, contents, log_rows, succeed
+from test_train import contents, log_rows, refusal, succeed
 
 import train
 from tf_lcnn import models
@@ -122,10 +122,10 @@ def test_what_does_not_go_together_is_one_line(run, parent, tmp_path):
     keras.utils.set_random_seed(0)
     other = tmp_path / "other.keras"
     models.build("resnet20", (8, 8, 1), 7).save(other)
-    line = complaint(f"--init_from={other}", "--budget=1e9", f"--run_dir={run_dir}", "--overwrite")
+    line = refusal(f"--init_from={other}", "--budget=1e9", f"--run_dir={run_dir}", "--overwrite")
     assert "7 classes" in line
     # Said before any planning, which this budget would not survive.
-    line = complaint(f"--init_from={parent[0]}", "--budget=1", f"--run_dir={run_dir}")
+    line = refusal(f"--init_from={parent[0]}", "--budget=1", f"--run_dir={run_dir}")
     assert "holds an earlier run" in line
     assert contents(run_dir) == before
 
@@ -157,6 +157,6 @@ def test_flags_that_do_not_go_together_are_refused(parent, tmp_path, given, mess
 
 
 def test_a_parent_at_chance_is_refused_and_told_why(parent, tmp_path):
-    line = complaint(*flags(parent, tmp_path / "run", "--preprocessing=-9999,1", "--epochs=1"))
+    line = refusal(*flags(parent, tmp_path / "run", "--preprocessing=-9999,1", "--epochs=1"))
     assert "--preprocessing (-9999,1)" in line and "--class_names" in line
     assert not (tmp_path / "run").exists()
