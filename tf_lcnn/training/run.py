@@ -11,6 +11,9 @@ FREE = (
     *("tensorboard", "export", "coding_cache", "prices"),
 )
 
+# Files, which may lie elsewhere by now: their names have to be the same.
+PATHS = ("init_from", "plan")
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -192,14 +195,19 @@ def names():
 def refuse_changes(before, now, stored):
     """Raises ValueError where a run that is resumed has other flags than it began with.
 
-    What is `FREE` may differ. Of the epochs there may be more or fewer: the schedule of the
+    What is `FREE` may differ, and the folders of `PATHS`. Of the epochs there may be more or fewer: the schedule of the
     learning rate is then that of the new number, and a line says so.
 
     Args:
         before, now: flag name -> value.
         stored: the file of the flags that it began with, for messages.
     """
-    differing = [name for name in before if name not in FREE and before[name] != now[name]]
+
+    def value(flags, name):
+        named = name in PATHS and flags[name]
+        return pathlib.Path(flags[name]).name if named else flags[name]
+
+    differing = [x for x in before if x not in FREE and value(before, x) != value(now, x)]
     if differing:
         listed = ", ".join(f"--{x} was {before[x]!r}, is {now[x]!r}" for x in differing)
         raise ValueError(
