@@ -195,8 +195,8 @@ def names():
 def refuse_changes(before, now, stored):
     """Raises ValueError where a run that is resumed has other flags than it began with.
 
-    What is `FREE` may differ, and the folders of `PATHS`. Of the epochs there may be more or fewer: the schedule of the
-    learning rate is then that of the new number, and a line says so.
+    What is `FREE` may differ, and the folders of `PATHS`. Of the epochs there may be more or
+    fewer: the schedule of the learning rate is then that of the new number, and a line says so.
 
     Args:
         before, now: flag name -> value.
