@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "graph.h"
+#include "rates.h"
 
 namespace lcnn {
 namespace {
@@ -30,7 +31,7 @@ double up_to(int size, int group) { return (size + group - 1) / group * group; }
 // most of the time of an int8 convolution with three.
 double stock_seconds(const Match& match, const Kernels& kernels) {
   const Shape& s = match.shape;
-  const Rates& rates = match.int8() ? kernels.s8 : kernels.f32;
+  const Rates& rates = lcnn::rates(kernels, match.int8());
   const int channels = match.int8() ? 8 : 1, filters = 16;
   double work = static_cast<double>(s.batch) * s.out_h * s.out_w * s.kh * s.kw *
                 up_to(s.k, channels) * up_to(s.n, filters);

@@ -5,6 +5,7 @@
 
 #include "packing.h"
 #include "planes.h"
+#include "rates.h"
 #include "registers.h"
 
 namespace lcnn {
@@ -37,10 +38,11 @@ bool wanted(const char* form, const char* name) {
 // The windows that need the least time; wide ones take several registers to permute.
 template <typename T>
 PackedLookups<T> best_windows(const Spec<T>& spec, const Kernels& kernels) {
+  const Rates& rates = lcnn::rates(kernels, sizeof(T) == 1);
   const int* windows = sizeof(T) == 1 ? kernels.windows_s8 : kernels.windows_f32;
   PackedLookups<T> best;
   for (int i = 0; i < kWindows && windows[i] > 0; ++i) {
-    PackedLookups<T> packed = pack_lookups(spec, kernels, i);
+    PackedLookups<T> packed = pack_lookups(spec, kernels, i, rates);
     if (best.window == 0 || packed.seconds < best.seconds) best = std::move(packed);
   }
   return best;
@@ -68,7 +70,7 @@ bool poisons(const Spec<float>& spec) {
 
 double least_seconds(const Shape& shape, bool dictionary, size_t lookups, const Kernels& kernels,
                      bool int8) {
-  const Rates& rates = int8 ? kernels.s8 : kernels.f32;
+  const Rates& rates = lcnn::rates(kernels, int8);
   const int* windows = int8 ? kernels.windows_s8 : kernels.windows_f32;
   double step = rates.step[0];
   for (int i = 1; i < kWindows && windows[i] > 0; ++i) step = std::min(step, rates.step[i]);
@@ -84,14 +86,15 @@ std::unique_ptr<Layer> make_layer(const Spec<int8_t>& spec, const Kernels& kerne
                                   const char* form) {
   if (!wanted(form, kRegisters)) return nullptr;
   PackedLookups<int8_t> lookups = best_windows(spec, kernels);
-  const double seconds = registers_seconds(spec.shape, lookups.seconds, kernels.s8) +
-                         shared_seconds(spec.shape, !spec.dictionary.empty(), kernels.s8);
+  const Rates& rates = lcnn::rates(kernels, true);
+  const double seconds = registers_seconds(spec.shape, lookups.seconds, rates) +
+                         shared_seconds(spec.shape, !spec.dictionary.empty(), rates);
   return registers_layer(spec, kernels, std::move(lookups), seconds);
 }
 
 std::unique_ptr<Layer> make_layer(const Spec<float>& spec, const Kernels& kernels,
                                   const char* form) {
-  const Rates& rates = kernels.f32;
+  const Rates& rates = lcnn::rates(kernels, false);
   const double shared = shared_seconds(spec.shape, !spec.dictionary.empty(), rates);
   const double planes = planes_seconds(spec.shape, spec.coefficients.size(), rates) + shared;
   if (wanted(form, kRegisters)) {
