@@ -101,6 +101,10 @@ struct Kernels {
   void (*pixel_f32)(const float* origin, const Planes& planes, const Activate& to, int filters,
                     float* y) = nullptr;
 
+  // Whether int8 products are |c| * x for coefficients (of D, too) c >= 0, and |c| * ~x, which is
+  // c * x + c, for others: the biases take away what is too much.
+  bool complements = false;
+
   int filters_per_block() const { return lanes * vectors; }
 };
 
