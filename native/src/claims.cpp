@@ -71,6 +71,7 @@ TensorShape shape_of(const tflite::Tensor& tensor) {
 std::shared_ptr<Claim> claim_of(const Match& match, std::unique_ptr<Layer> layer,
                                 const tflite::Context& context) {
   auto claim = std::make_shared<Claim>();
+  claim->name = match.name;
   claim->nodes = match.nodes;
   claim->densify = match.densify;
   claim->input = match.input;

@@ -22,6 +22,7 @@ struct TensorShape {
 
 // A layer that the delegate runs, with all the memory that it needs.
 struct Claim {
+  std::string name;  // of its output
   std::vector<int> nodes, densify;
   int input, output;
   TensorShape input_shape, output_shape;

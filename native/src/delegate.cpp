@@ -43,6 +43,7 @@ struct Run {
 struct Kernel {
   State* state;
   std::vector<Run> runs;
+  std::string names;  // of its layers, for LiteRT's profiler
 };
 
 // nullptr where there is not enough memory, or LiteRT has made other pieces than it said.
@@ -63,12 +64,20 @@ void* kernel_init(tflite::Context*, const char* buffer, size_t) try {
       for (const Run& before : kernel->runs) {
         if (before.inner && before.claim->output == claim->input) run.source = before.claim.get();
       }
+      kernel->names += (kernel->names.empty() ? "" : ", ") + claim->name + " (" +
+                       claim->layer->kernel + ")";
       kernel->runs.push_back(std::move(run));
     }
   }
   return kernel.release();
 } catch (const std::exception&) {
   return nullptr;
+}
+
+// What LiteRT's profiler shows beside the delegate's name.
+const char* kernel_names(const tflite::Context*, const tflite::Node* node) {
+  const auto* kernel = static_cast<const Kernel*>(node->user_data);
+  return kernel != nullptr ? kernel->names.c_str() : "";
 }
 
 void kernel_free(tflite::Context*, void* kernel) { delete static_cast<Kernel*>(kernel); }
@@ -154,6 +163,7 @@ tflite::Status attach(tflite::Context* context, tflite::Delegate* delegate) {
   registration.free = kernel_free;
   registration.prepare = kernel_prepare;
   registration.invoke = kernel_invoke;
+  registration.profiling_string = kernel_names;
   registration.custom_name = "LcnnDelegate";
   registration.version = 1;
   const std::vector<int> nodes = int_array(nodes_of(state->claims));
