@@ -20,14 +20,16 @@ struct TensorShape {
   bool of(const tflite::Tensor& tensor) const;
 };
 
-// A layer that the delegate runs, with all the memory that it needs.
+// A layer that the delegate runs, or what lies between layers, with all the memory that it needs.
 struct Claim {
   std::string name;  // of its output
   std::vector<int> nodes, densify;
-  int input, output;
-  TensorShape input_shape, output_shape;
-  std::unique_ptr<Layer> layer;
-  // Its output, where only layers of the same kernel read it: LiteRT keeps no memory for that.
+  std::vector<int> inputs;
+  int output;
+  std::vector<TensorShape> input_shapes;
+  TensorShape output_shape;
+  std::unique_ptr<Operation> operation;
+  // Its output, where only claims of the same kernel read it: LiteRT keeps no memory for that.
   Buffer<char> inner;
 };
 
