@@ -43,10 +43,11 @@ double stock_seconds(const Match& match, const Kernels& kernels) {
   return seconds + work * rates.dense;
 }
 
-// A layer that could be claimed, and what is told of it.
+// What could be claimed, and what is told of it.
 struct Candidate {
   std::shared_ptr<Claim> claim;  // null where it is left
-  std::string layer, verdict;
+  std::string description, verdict;
+  bool neighbor = false;  // whether it is none of the layers, but lies between them
 };
 
 std::string description(const Match& match) {
@@ -127,13 +128,13 @@ Candidate choose(const Match& match, const tflite::Context& context, const Optio
 // left to it. The others take no longer than the runtime's.
 Candidate choose(const Neighbor& neighbor, const tflite::Context& context, const Options& options,
                  int threads) {
-  Candidate candidate{nullptr, std::string(neighbor.name) + ": " +
-                                   (neighbor.int8 ? "int8 " : "float32 ") + neighbor.what,
-                      kNoMemory};
+  const std::string description =
+      std::string(neighbor.name) + ": " + (neighbor.int8 ? "int8 " : "float32 ") + neighbor.what;
+  Candidate candidate{nullptr, description, kNoMemory, true};
   const Kernels& kernels = *options.kernels;
   try {
     std::unique_ptr<Operation> operation = neighbor.make(kernels);
-    candidate.verdict = operation->kernel + ", between layers that are claimed";
+    candidate.verdict = operation->kernel;
     const Rates& rates = neighbor.int8 ? kernels.s8 : kernels.f32;
     const double stock = kStockCall + neighbor.multiplications * rates.dense;
     if (!options.force && operation->seconds > stock) return candidate;
@@ -324,8 +325,10 @@ Claims make_claims(tflite::Context* context, const Options& options, int threads
     if (keep_together(context, visible, &candidates) && make_room(visible, &candidates)) break;
   }
   for (const Candidate& candidate : candidates) {
-    *lines += (candidate.claim != nullptr ? "claimed " : "left ") + candidate.layer + "; " +
-              candidate.verdict + "\n";
+    const bool claimed = candidate.claim != nullptr;
+    if (candidate.neighbor && !claimed) continue;
+    *lines += (candidate.neighbor ? "between " : claimed ? "claimed " : "left ") +
+              candidate.description + "; " + candidate.verdict + "\n";
   }
   return claims;
 }

@@ -35,8 +35,9 @@ struct Claim {
 
 using Claims = std::vector<std::shared_ptr<Claim>>;
 
-// The layers to run; of each that could be, a line in `lines`. A layer that there is no memory for
-// is left to LiteRT. Throws std::bad_alloc.
+// The layers to run, and what lies between them; a line in `lines` of each layer that could be run,
+// and of each neighbor that is. What there is no memory for is left to LiteRT. Throws
+// std::bad_alloc.
 Claims make_claims(tflite::Context* context, const Options& options, int threads,
                    std::string* lines);
 

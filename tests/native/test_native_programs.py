@@ -10,7 +10,8 @@ import subprocess
 import pytest
 
 NATIVE = pathlib.Path(__file__).resolve().parents[2] / "native"
-PROGRAMS = ("allocations", "attach", "denormals", "packing", "sharing", "sparse", "threads")
+PROGRAMS = ("allocations", "attach", "denormals", "elementwise", "packing", "sharing", "sparse")
+PROGRAMS += ("threads",)
 
 pytestmark = [
     pytest.mark.slow,
