@@ -8,6 +8,7 @@
 
 #include "graph.h"
 #include "neighbors.h"
+#include "rates.h"
 
 namespace lcnn {
 namespace {
@@ -31,7 +32,7 @@ double up_to(int size, int group) { return (size + group - 1) / group * group; }
 // most of the time of an int8 convolution with three.
 double stock_seconds(const Match& match, const Kernels& kernels) {
   const Shape& s = match.shape;
-  const Rates& rates = match.int8() ? kernels.s8 : kernels.f32;
+  const Rates rates = measured_rates(kernels, match.int8());
   const int channels = match.int8() ? 8 : 1, filters = 16;
   double work = static_cast<double>(s.batch) * s.out_h * s.out_w * s.kh * s.kw *
                 up_to(s.k, channels) * up_to(s.n, filters);
@@ -135,7 +136,7 @@ Candidate choose(const Neighbor& neighbor, const tflite::Context& context, const
   try {
     std::unique_ptr<Operation> operation = neighbor.make(kernels);
     candidate.verdict = operation->kernel;
-    const Rates& rates = neighbor.int8 ? kernels.s8 : kernels.f32;
+    const Rates rates = measured_rates(kernels, neighbor.int8);
     const double stock = kStockCall + neighbor.multiplications * rates.dense;
     if (!options.force && operation->seconds > stock) return candidate;
     operation->prepare(threads);

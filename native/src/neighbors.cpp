@@ -4,6 +4,7 @@
 
 #include "buffer.h"
 #include "packing.h"
+#include "rates.h"
 
 namespace lcnn {
 namespace {
@@ -24,7 +25,7 @@ class Sum : public Operation {
   void run_on(const void* const* inputs, void* y, Pool& pool) noexcept override {
     const T *a = static_cast<const T*>(inputs[0]), *b = static_cast<const T*>(inputs[1]);
     pool.run([&](int thread) {
-      const Part blocks(static_cast<int>((count_ + kBlock - 1) / kBlock), thread, pool.threads());
+      const Share blocks(static_cast<int>((count_ + kBlock - 1) / kBlock), thread, pool.threads());
       const size_t first = static_cast<size_t>(blocks.first) * kBlock;
       const size_t last = std::min(count_, static_cast<size_t>(blocks.last) * kBlock);
       if (first < last) run_(a + first, b + first, static_cast<T*>(y) + first, last - first);
@@ -65,7 +66,7 @@ class MaxPool : public Operation {
     const size_t image = static_cast<size_t>(s.in_h) * s.in_w * s.channels;
     const size_t out_row = static_cast<size_t>(s.out_w) * s.channels;
     pool.run([&](int thread) {
-      const Part rows(s.batch * s.out_h, thread, pool.threads());
+      const Share rows(s.batch * s.out_h, thread, pool.threads());
       for (int row = rows.first; row < rows.last; ++row) {
         output_row(x + row / s.out_h * image, row % s.out_h * s.stride_h - s.pad_top,
                    windows_[thread].data(), to + row * out_row);
@@ -96,7 +97,8 @@ class MaxPool : public Operation {
   std::vector<Buffer<const int8_t*>> windows_;  // a thread's own: the pixels of a window
 };
 
-// What the dictionary stage of a kernel takes, for a stage that writes the layer's output.
+// What the dictionary stage of a kernel takes, for a stage that writes the layer's output. Where that
+// makes unsigned bytes, value + 128, these are turned back.
 struct Int8Output {
   std::vector<int32_t> bias;
   std::vector<float> scale;
@@ -106,7 +108,8 @@ struct Int8Output {
       : bias(spec.values.s_bias), scale(spec.values.s_scale), zero_point(spec.values.s_zero),
         lowest(spec.values.s_lowest), highest(spec.values.s_highest) {
     const Shape& s = spec.shape;
-    const int32_t x_zero = spec.values.x_zero + (kernels.unsigned_s ? 128 : 0);
+    const int32_t shift = kernels.unsigned_s ? 128 : 0, x_zero = spec.values.x_zero + shift;
+    for (int32_t* value : {&zero_point, &lowest, &highest}) *value += shift;
     for (int i = 0; i < s.k; ++i) {
       const int8_t* row = spec.dictionary.data() + static_cast<size_t>(i) * s.m;
       for (int c = 0; c < s.m; ++c) bias[i] -= x_zero * row[c];
@@ -117,9 +120,12 @@ struct Int8Output {
 
   void run(const Kernels& kernels, const int8_t* x, ptrdiff_t stride, int8_t* const* y, int pixels,
            const Dictionary<int8_t>& d) const {
-    // Stores are of bytes, whether they are signed or not.
     kernels.dictionary_s8(x, stride, reinterpret_cast<uint8_t* const*>(y), pixels, d,
                           {bias.data(), scale.data(), zero_point, lowest, highest});
+    if (!kernels.unsigned_s) return;
+    // The pixels of a row follow one another.
+    const size_t count = static_cast<size_t>(pixels) * d.k;
+    for (size_t i = 0; i < count; ++i) y[0][i] = static_cast<int8_t>(y[0][i] ^ 0x80);
   }
 };
 
@@ -144,7 +150,7 @@ class Pointwise : public Operation {
   Pointwise(const Spec<T>& spec, const Kernels& kernels)
       : kernels_(kernels), shape_(spec.shape), dictionary_(pack_dictionary(spec, kernels.lanes)),
         output_(spec, kernels) {
-    const Rates& rates = sizeof(T) == 1 ? kernels.s8 : kernels.f32;
+    const Rates rates = measured_rates(kernels, sizeof(T) == 1);
     const double values = static_cast<double>(shape_.batch) * shape_.h * shape_.w * shape_.k;
     kernel = std::string(kernels.name) + " 1x1";
     seconds = values * (shape_.m * rates.dictionary + rates.output) + rates.call;
@@ -156,7 +162,7 @@ class Pointwise : public Operation {
   void run_on(const void* const* inputs, void* y, Pool& pool) noexcept override {
     const Shape& s = shape_;
     pool.run([&](int thread) {
-      const Part rows(s.batch * s.h, thread, pool.threads());
+      const Share rows(s.batch * s.h, thread, pool.threads());
       for (int row = rows.first; row < rows.last; ++row) {
         const size_t image = static_cast<size_t>(row / s.h) * s.in_h;
         const size_t in_row = image + static_cast<size_t>(row % s.h) * s.dictionary_stride_h;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "layer.h"
+#include "rates.h"
 
 namespace lcnn {
 
@@ -31,7 +32,8 @@ struct PackedLookups {
 
 // The lookups for the i-th of a kernel's windows.
 template <typename T>
-PackedLookups<T> pack_lookups(const Spec<T>& spec, const Kernels& kernels, int window);
+PackedLookups<T> pack_lookups(const Spec<T>& spec, const Kernels& kernels, int window,
+                              const Rates& rates);
 
 // D in blocks x ceil(m / terms) x lanes x terms, zeros where k or m end.
 template <typename T>

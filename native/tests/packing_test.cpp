@@ -77,7 +77,7 @@ void read(const lcnn::Lookups<T>& l, int block, int lanes, int window, const std
 template <typename T>
 void test_lookups(const lcnn::Kernels& kernels, const lcnn::Spec<T>& spec, const std::string& what) {
   const int* windows = sizeof(T) == 1 ? kernels.windows_s8 : kernels.windows_f32;
-  const lcnn::Rates& rates = sizeof(T) == 1 ? kernels.s8 : kernels.f32;
+  const lcnn::Rates& rates = lcnn::rates(kernels, sizeof(T) == 1);
   const lcnn::Shape& s = spec.shape;
   const int lanes = kernels.filters_per_block();
   std::map<Place, T> expected;
@@ -85,7 +85,7 @@ void test_lookups(const lcnn::Kernels& kernels, const lcnn::Spec<T>& spec, const
     expected[{p.filter, p.r, p.c * s.dilation_w * s.k + p.i}] = p.value;
   }
   for (int i = 0; i < lcnn::kWindows && windows[i] > 0; ++i) {
-    const auto packed = lcnn::pack_lookups(spec, kernels, i);
+    const auto packed = lcnn::pack_lookups(spec, kernels, i, rates);
     check(packed.window == windows[i], what + ": another window");
     check(packed.blocks.size() == static_cast<size_t>((s.n + lanes - 1) / lanes),
           what + ": another number of blocks");
