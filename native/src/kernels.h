@@ -105,6 +105,12 @@ struct Kernels {
   // c * x + c, for others: the biases take away what is too much.
   bool complements = false;
 
+  // What an int8 sum has beside the product of a coefficient and x - zero_point.
+  int32_t surplus(int8_t coefficient, int32_t zero_point) const {
+    const int32_t complement = complements && coefficient < 0 ? coefficient : 0;
+    return (zero_point + (unsigned_s ? 128 : 0)) * coefficient + complement;
+  }
+
   int filters_per_block() const { return lanes * vectors; }
 };
 

@@ -36,19 +36,13 @@ struct Arithmetic<int8_t> {
   // Where a kernel takes activations as value + 128, their zero point moves too.
   static int shift(const Kernels& kernels) { return kernels.unsigned_s ? 128 : 0; }
 
-  // What a kernel adds for a coefficient, beside its product with the value that is meant.
-  static int32_t too_much(int8_t coefficient, int32_t zero_point, const Kernels& kernels) {
-    return (zero_point + shift(kernels)) * coefficient +
-           (kernels.complements ? std::min<int32_t>(coefficient, 0) : 0);
-  }
-
   static Output to_s(const Spec<int8_t>& spec, const Kernels& kernels, size_t padded) {
     const Quantized<int8_t>& q = spec.values;
     Output to{q.s_bias, q.s_scale, q.s_zero, q.s_lowest, q.s_highest};
     for (int i = 0; i < spec.shape.k; ++i) {
       for (int c = 0; c < spec.shape.m; ++c) {
         const int8_t value = spec.dictionary[static_cast<size_t>(i) * spec.shape.m + c];
-        to.bias[i] -= too_much(value, q.x_zero, kernels);
+        to.bias[i] -= kernels.surplus(value, q.x_zero);
       }
     }
     to.bias.resize(padded);
@@ -63,7 +57,7 @@ struct Arithmetic<int8_t> {
     const Quantized<int8_t>& q = spec.values;
     Output to{q.y_bias, q.y_scale, q.y_zero, q.y_lowest, q.y_highest};
     for (const Coefficient<int8_t>& p : spec.coefficients) {
-      to.bias[p.filter] -= too_much(p.value, q.s_zero, kernels);
+      to.bias[p.filter] -= kernels.surplus(p.value, q.s_zero);
     }
     to.bias.resize(padded);
     to.scale.resize(padded);
@@ -297,7 +291,7 @@ class Registers : public Layer {
   const Kernels& kernels_;
   Shape shape_;
   PackedLookups<T> lookups_;
-  std::vector<T> dictionary_;
+  LineVector<T> dictionary_;
   typename Arithmetic<T>::Output to_s_{}, to_y_{};
   int columns_, strip_, slots_;
   size_t row_;      // elements of a row of S, with its padding

@@ -14,7 +14,8 @@ from support import native_layers
 
 NATIVE = pathlib.Path(__file__).resolve().parents[2] / "native"
 SIMDE = pathlib.Path("/usr/include/simde/x86/avx512.h")
-PROGRAMS = ("allocations", "attach", "denormals", "packing", "sharing", "sparse", "threads")
+PROGRAMS = ("allocations", "attach", "denormals", "elementwise", "packing", "sharing", "sparse")
+PROGRAMS += ("threads",)
 
 pytestmark = [
     pytest.mark.slow,
