@@ -101,6 +101,16 @@ struct Kernels {
   void (*pixel_f32)(const float* origin, const Planes& planes, const Activate& to, int filters,
                     float* y) = nullptr;
 
+  // Whether int8 products are |c| * x for coefficients (of D, too) c >= 0, and |c| * ~x, which is
+  // c * x + c, for others: the biases take away what is too much.
+  bool complements = false;
+
+  // What an int8 sum has beside the product of a coefficient and x - zero_point.
+  int32_t surplus(int8_t coefficient, int32_t zero_point) const {
+    const int32_t complement = complements && coefficient < 0 ? coefficient : 0;
+    return (zero_point + (unsigned_s ? 128 : 0)) * coefficient + complement;
+  }
+
   int filters_per_block() const { return lanes * vectors; }
 };
 

@@ -1,6 +1,6 @@
 // AVX2 and FMA: 8 filters a block. It has no permute across a register's halves and no dot product
 // of bytes that cannot saturate, so a byte window is made of 16-byte tables, each in both halves,
-// and products are summed in pairs of 16 bits.
+// and bytes are multiplied by their coefficients' magnitudes.
 #if defined(__x86_64__)
 #include <array>
 #include <type_traits>
@@ -136,9 +136,7 @@ struct Avx2 {
   static Halves narrow(Sums a, Sums b) { return _mm256_packs_epi32(a, b); }
   static Halves add_saturating(Halves a, Halves b) { return _mm256_adds_epi16(a, b); }
   static Bytes narrow(Halves a, Halves b, std::false_type) { return _mm256_packs_epi16(a, b); }
-  static Bytes narrow(Halves a, Halves b, std::true_type) { return _mm256_packus_epi16(a, b); }
   static Bytes maximum(Bytes a, Bytes b, std::false_type) { return _mm256_max_epi8(a, b); }
-  static Bytes maximum(Bytes a, Bytes b, std::true_type) { return _mm256_max_epu8(a, b); }
   // The narrowing instructions take two registers each, half by half.
   static Bytes in_order(Bytes x) {
     return _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
@@ -169,117 +167,85 @@ using Floats = FloatKernels<Avx2>;
   return sum;
 }
 
-// sum + the products of 16-bit numbers, pairs of them added.
-[[gnu::always_inline]] inline __m256i add_products(__m256i sum, __m256i a, __m256i b) {
-  return in_order(_mm256_add_epi32(sum, _mm256_madd_epi16(a, b)));
-}
-
 // 16 bytes, in both halves.
 __m256i load_table(const void* from) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(from)));
 }
 
-// The bytes at even places (within pairs) as 16-bit numbers, and those at odd places.
-__m256i even_bytes(__m256i x) { return _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8); }
-__m256i odd_bytes(__m256i x) { return _mm256_srai_epi16(x, 8); }
+// Four coefficients c of every lane, to be multiplied with bytes. AVX2 adds the products of bytes in
+// pairs that saturate at 16 bits. With |c| on the unsigned side, up to 128, and bytes x on the
+// signed one no pair does. Where c is negative x is complemented: |c| * ~x = |c| * (-x - 1) =
+// c * x + c; the c that is too much is in the bias (see Kernels::complements).
+struct Signed {
+  __m256i magnitude, negative;
 
-// Pixels that a tile of the dictionary stage takes, and groups of 4 channels that it widens.
-constexpr int kDictionaryPixels = 12;
-constexpr int kQuads = 128;
+  explicit Signed(__m256i c)
+      : magnitude(_mm256_abs_epi8(c)), negative(_mm256_cmpgt_epi8(_mm256_setzero_si256(), c)) {}
 
-// Channels of a tile's pixels as 16-bit numbers, a pair to an element: one broadcast loads them.
-struct Widened {
-  alignas(32) int32_t even[kDictionaryPixels][kQuads];
-  alignas(32) int32_t odd[kDictionaryPixels][kQuads];
+  [[gnu::always_inline]] __m256i add(__m256i sum, __m256i x) const {
+    const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_xor_si256(x, negative));
+    return in_order(_mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
+  }
 };
 
-// The biases are those of unsigned channels, value + 128.
-void widen(const int8_t* x, int quads, int32_t* even, int32_t* odd) {
-  int q = 0;
-  for (; q + 8 <= quads; q += 8) {
-    const __m256i in = _mm256_xor_si256(load(x + 4 * q), _mm256_set1_epi8(-128));
-    _mm256_store_si256(reinterpret_cast<__m256i*>(even + q),
-                       _mm256_and_si256(in, _mm256_set1_epi16(0xff)));
-    _mm256_store_si256(reinterpret_cast<__m256i*>(odd + q), _mm256_srli_epi16(in, 8));
-  }
-  for (; q < quads; ++q) {
-    uint32_t in;
-    __builtin_memcpy(&in, x + 4 * q, 4);
-    in ^= 0x80808080u;
-    even[q] = static_cast<int32_t>(in & 0x00ff00ffu);
-    odd[q] = static_cast<int32_t>(in >> 8 & 0x00ff00ffu);
-  }
+// Four bytes for every lane.
+__m256i load_four(const void* from) {
+  int four;
+  __builtin_memcpy(&four, from, 4);
+  return _mm256_set1_epi32(four);
 }
 
-// PX pixels by one block of dictionary rows after the other, each in registers over the channels.
+// PX pixels by one vector of dictionary rows, kept in registers over all channels.
 template <int PX>
-void dictionary_tile_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s,
-                        const Dictionary<int8_t>& d, const Requantize& to,
-                        const Requantizer<Avx2, true>& requantize, Widened& wide) {
-  const int quads = (d.m + 3) / 4;
-  int widened = -1;  // the first of the groups that `wide` holds
-  const int8_t* values = d.values;
-  for (int row = 0; row < d.k; row += kLanes) {
-    __m256i sum[PX][1];
-    const __m256i start = load(to.bias + row);
-    repeat<PX>([&](auto p) { sum[p][0] = start; });
-    for (int first = 0; first < quads; first += kQuads) {
-      const int some = quads - first < kQuads ? quads - first : kQuads;
-      if (widened != first) {
-        for (int p = 0; p < PX; ++p) {
-          widen(x + p * stride + 4 * first, some, wide.even[p], wide.odd[p]);
-        }
-        widened = first;
-      }
-      for (int q = 0; q < some; ++q, values += 4 * kLanes) {
-        const __m256i in = load(values);
-        const __m256i even = even_bytes(in), odd = odd_bytes(in);
-        repeat<PX>([&](auto p) {
-          sum[p][0] = add_products(sum[p][0], even, _mm256_set1_epi32(wide.even[p][q]));
-          sum[p][0] = add_products(sum[p][0], odd, _mm256_set1_epi32(wide.odd[p][q]));
-        });
-      }
-    }
-    requantize.store(sum, to.scale + row, [&](auto p, auto) { return s[p] + row; },
-                     [&](auto) { return d.k - row; });
+void dictionary_tile_s8(Pixels<int8_t> x, uint8_t* const* s, int row, const Dictionary<int8_t>& d,
+                        const Requantize& to, const Requantizer<Avx2, false>& requantize) {
+  const size_t block = static_cast<size_t>((d.m + 3) / 4) * 4 * kLanes;
+  const int8_t* values = d.values + static_cast<size_t>(row / kLanes) * block;
+  __m256i sum[PX][1];
+  const __m256i start = load(to.bias + row);
+  repeat<PX>([&](auto p) { sum[p][0] = start; });
+  for (const int8_t* end = values + block; values != end; values += 4 * kLanes) {
+    const Signed by(load(values));
+    repeat<PX>([&](auto p) { sum[p][0] = by.add(sum[p][0], load_four(x.at(p))); });
+    x.advance(4);
   }
+  requantize.store(sum, to.scale + row, [&](auto p, auto) { return s[p] + row; },
+                   [&](auto) { return d.k - row; });
 }
+
+// More pixels to a vector of rows are faster here than fewer to two vectors.
+constexpr int kDictionaryPixels = 12;
 
 void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
                    const Dictionary<int8_t>& d, const Requantize& to) {
   static constexpr auto kTiles =
       tiles<kDictionaryPixels>([](auto px) { return &dictionary_tile_s8<px>; });
-  const Requantizer<Avx2, true> requantize(to);
-  Widened wide;
+  const Requantizer<Avx2, false> requantize(to);
   in_tiles(pixels, kTiles, [&](auto tile, int p) {
-    tile(x + p * stride, stride, s + p, d, to, requantize, wide);
+    for (int row = 0; row < d.k; row += kLanes) {
+      tile({x + p * stride, stride}, s + p, row, d, to, requantize);
+    }
   });
 }
 
-// A window of Tables * 16 bytes. S is unsigned: a byte that `pshufb` leaves out is zero, so
-// the even and the odd bytes are made 16-bit numbers by the lookup itself or by a mask.
+// A window of Tables * 16 bytes.
 template <int Tables, int PX>
 void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
-                    const Lookups<int8_t>& l, const Requantize& to, const Requantizer<Avx2, false>& requantize,
-                    int8_t* y, size_t n, int filters) {
+                    const Lookups<int8_t>& l, const Requantize& to,
+                    const Requantizer<Avx2, false>& requantize, int8_t* y, size_t n,
+                    int filters) {
   __m256i sum[PX][1];
   const __m256i start = load(to.bias);
   repeat<PX>([&](auto p) { sum[p][0] = start; });
-  const __m256i low = _mm256_set1_epi16(0xff);
   const uint8_t* index = l.index;
   const int8_t* coefficient = l.coefficient;
   for (int g = 0; g < l.steps; ++g, index += 32, coefficient += 32) {
-    const __m256i i = load(index), c = load(coefficient);
-    const __m256i even = even_bytes(c), odd = odd_bytes(c);
+    const __m256i i = load(index);
+    const Signed c(load(coefficient));
     const uint8_t* at = rows[l.step[g].row] + l.step[g].offset + first;
     if (Tables == 1) {
-      const __m256i none = _mm256_set1_epi16(static_cast<short>(0xff00));
-      const __m256i even_at = _mm256_or_si256(i, none);
-      const __m256i odd_at = _mm256_or_si256(_mm256_srli_epi16(i, 8), none);
       repeat<PX>([&](auto p) {
-        const __m256i table = load_table(at);
-        sum[p][0] = add_products(sum[p][0], _mm256_shuffle_epi8(table, even_at), even);
-        sum[p][0] = add_products(sum[p][0], _mm256_shuffle_epi8(table, odd_at), odd);
+        sum[p][0] = c.add(sum[p][0], _mm256_shuffle_epi8(load_table(at), i));
         at += step;
       });
     } else {
@@ -295,23 +261,17 @@ void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
           s = _mm256_or_si256(
               s, _mm256_shuffle_epi8(load_table(at + 16 * (t + 1)), table_at[t + 1]));
         });
-        sum[p][0] = add_products(sum[p][0], _mm256_and_si256(s, low), even);
-        sum[p][0] = add_products(sum[p][0], _mm256_srli_epi16(s, 8), odd);
+        sum[p][0] = c.add(sum[p][0], s);
         at += step;
       });
     }
   }
   coefficient = l.full_coefficient;
   for (int g = 0; g < l.full_steps; ++g, coefficient += 32) {
-    const __m256i c = load(coefficient);
-    const __m256i even = even_bytes(c), odd = odd_bytes(c);
+    const Signed c(load(coefficient));
     const uint8_t* at = rows[l.full_step[g].row] + l.full_step[g].offset + first;
     repeat<PX>([&](auto p) {
-      int four;
-      __builtin_memcpy(&four, at, 4);
-      const __m256i s = _mm256_set1_epi32(four);
-      sum[p][0] = add_products(sum[p][0], _mm256_and_si256(s, low), even);
-      sum[p][0] = add_products(sum[p][0], _mm256_srli_epi16(s, 8), odd);
+      sum[p][0] = c.add(sum[p][0], load_four(at));
       at += step;
     });
   }
@@ -349,7 +309,7 @@ void lookup_s8(const uint8_t* const* rows, int step, int pixels, int window,
 const Kernels kAvx2 = {
     "avx2",
     kLanes,
-    true,
+    false,
     {16, 32, 64},
     {Avx2::kWindows[0], Avx2::kWindows[1], 0},
     kLanes,
@@ -361,6 +321,7 @@ const Kernels kAvx2 = {
     Floats::transpose,
     Avx2::kVectors,
     Floats::pixel,
+    true,
 };
 
 }  // namespace lcnn

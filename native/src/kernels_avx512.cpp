@@ -6,8 +6,10 @@
 
 #include "kernels.h"
 
-// The target is set here and not by a compiler flag, so that one command builds every file.
-#if defined(__clang__)
+// The target is set here and not by a compiler flag, so that one command builds every file. Tests
+// on other processors do without: tests/emulated/immintrin.h has the instructions.
+#if defined(LCNN_EMULATED)
+#elif defined(__clang__)
 #pragma clang attribute push( \
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni,fma"))), \
     apply_to = function)
@@ -40,7 +42,9 @@ __mmask16 lanes_mask(int lanes) {
 // lines, again for every permute.
 template <typename V>
 inline V kept(V value) {
+#if !defined(LCNN_EMULATED)
   asm("" : "+v"(value));
+#endif
   return value;
 }
 
@@ -314,7 +318,8 @@ const Kernels kAvx512 = {
 
 }  // namespace lcnn
 
-#if defined(__clang__)
+#if defined(LCNN_EMULATED)
+#elif defined(__clang__)
 #pragma clang attribute pop
 #else
 #pragma GCC diagnostic pop

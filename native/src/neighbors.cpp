@@ -108,11 +108,11 @@ struct Int8Output {
       : bias(spec.values.s_bias), scale(spec.values.s_scale), zero_point(spec.values.s_zero),
         lowest(spec.values.s_lowest), highest(spec.values.s_highest) {
     const Shape& s = spec.shape;
-    const int32_t shift = kernels.unsigned_s ? 128 : 0, x_zero = spec.values.x_zero + shift;
+    const int32_t shift = kernels.unsigned_s ? 128 : 0;
     for (int32_t* value : {&zero_point, &lowest, &highest}) *value += shift;
     for (int i = 0; i < s.k; ++i) {
       const int8_t* row = spec.dictionary.data() + static_cast<size_t>(i) * s.m;
-      for (int c = 0; c < s.m; ++c) bias[i] -= x_zero * row[c];
+      for (int c = 0; c < s.m; ++c) bias[i] -= kernels.surplus(row[c], spec.values.x_zero);
     }
     bias.resize(s.k + kSlack);
     scale.resize(s.k + kSlack);
@@ -188,7 +188,7 @@ class Pointwise : public Operation {
 
   const Kernels& kernels_;
   Shape shape_;
-  std::vector<T> dictionary_;
+  LineVector<T> dictionary_;
   Output output_;
 };
 

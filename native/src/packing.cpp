@@ -157,10 +157,10 @@ PackedLookups<T> pack_lookups(const Spec<T>& spec, const Kernels& kernels, int w
 }
 
 template <typename T>
-std::vector<T> pack_dictionary(const Spec<T>& spec, int lanes) {
+LineVector<T> pack_dictionary(const Spec<T>& spec, int lanes) {
   const int m = spec.shape.m, k = spec.shape.k;
   const int groups = (m + terms<T>() - 1) / terms<T>(), blocks = (k + lanes - 1) / lanes;
-  std::vector<T> packed(static_cast<size_t>(blocks) * groups * lanes * terms<T>() + kSlack);
+  LineVector<T> packed(static_cast<size_t>(blocks) * groups * lanes * terms<T>() + kSlack);
   for (int i = 0; i < k; ++i) {
     for (int c = 0; c < m; ++c) {
       const size_t group = static_cast<size_t>(i / lanes) * groups + c / terms<T>();
@@ -173,7 +173,7 @@ std::vector<T> pack_dictionary(const Spec<T>& spec, int lanes) {
 
 template PackedLookups<int8_t> pack_lookups(const Spec<int8_t>&, const Kernels&, int, const Rates&);
 template PackedLookups<float> pack_lookups(const Spec<float>&, const Kernels&, int, const Rates&);
-template std::vector<int8_t> pack_dictionary(const Spec<int8_t>&, int);
-template std::vector<float> pack_dictionary(const Spec<float>&, int);
+template LineVector<int8_t> pack_dictionary(const Spec<int8_t>&, int);
+template LineVector<float> pack_dictionary(const Spec<float>&, int);
 
 }  // namespace lcnn

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "buffer.h"
 #include "layer.h"
 #include "rates.h"
 
@@ -12,10 +13,10 @@ namespace lcnn {
 template <typename T>
 struct PackedBlock {
   std::vector<Step> step;
-  std::vector<uint8_t> index;
-  std::vector<T> coefficient;
+  LineVector<uint8_t> index;
+  LineVector<T> coefficient;
   std::vector<Step> full_step;
-  std::vector<T> full_coefficient;
+  LineVector<T> full_coefficient;
 
   Lookups<T> lookups() const {
     return {static_cast<int>(step.size()),      step.data(),      index.data(), coefficient.data(),
@@ -37,7 +38,7 @@ PackedLookups<T> pack_lookups(const Spec<T>& spec, const Kernels& kernels, int w
 
 // D in blocks x ceil(m / terms) x lanes x terms, zeros where k or m end.
 template <typename T>
-std::vector<T> pack_dictionary(const Spec<T>& spec, int lanes);
+LineVector<T> pack_dictionary(const Spec<T>& spec, int lanes);
 
 // How many lookups of a lane a step holds.
 template <typename T>

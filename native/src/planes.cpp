@@ -234,7 +234,8 @@ class PlanesLayer : public Layer {
   Shape shape_;
   Quantized<float> values_;
   bool poison_;
-  std::vector<float> dictionary_, value_;
+  LineVector<float> dictionary_;
+  std::vector<float> value_;
   std::vector<int32_t> first_, offset_;
   int reach_h_, reach_w_, pitch_, strip_;
   size_t phase_, plane_, size_;

@@ -40,11 +40,10 @@ struct Arithmetic<int8_t> {
     const Quantized<int8_t>& q = spec.values;
     Output to{q.s_bias, q.s_scale, q.s_zero, q.s_lowest, q.s_highest};
     for (int i = 0; i < spec.shape.k; ++i) {
-      int32_t sum = 0;
       for (int c = 0; c < spec.shape.m; ++c) {
-        sum += spec.dictionary[static_cast<size_t>(i) * spec.shape.m + c];
+        const int8_t value = spec.dictionary[static_cast<size_t>(i) * spec.shape.m + c];
+        to.bias[i] -= kernels.surplus(value, q.x_zero);
       }
-      to.bias[i] -= (q.x_zero + shift(kernels)) * sum;
     }
     to.bias.resize(padded);
     to.scale.resize(padded);
@@ -58,7 +57,7 @@ struct Arithmetic<int8_t> {
     const Quantized<int8_t>& q = spec.values;
     Output to{q.y_bias, q.y_scale, q.y_zero, q.y_lowest, q.y_highest};
     for (const Coefficient<int8_t>& p : spec.coefficients) {
-      to.bias[p.filter] -= (q.s_zero + shift(kernels)) * p.value;
+      to.bias[p.filter] -= kernels.surplus(p.value, q.s_zero);
     }
     to.bias.resize(padded);
     to.scale.resize(padded);
@@ -292,7 +291,7 @@ class Registers : public Layer {
   const Kernels& kernels_;
   Shape shape_;
   PackedLookups<T> lookups_;
-  std::vector<T> dictionary_;
+  LineVector<T> dictionary_;
   typename Arithmetic<T>::Output to_s_{}, to_y_{};
   int columns_, strip_, slots_;
   size_t row_;      // elements of a row of S, with its padding

@@ -1,6 +1,7 @@
 // What is packed holds each coefficient once, where a kernel reads it, and nothing else.
 #include "../src/packing.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <random>
@@ -111,8 +112,9 @@ void test_dictionary(const lcnn::Kernels& kernels, const lcnn::Spec<T>& spec,
                      const std::string& what) {
   constexpr int kTerms = lcnn::terms<T>();
   const int m = spec.shape.m, k = spec.shape.k, groups = (m + kTerms - 1) / kTerms;
-  const std::vector<T> packed = lcnn::pack_dictionary(spec, kernels.lanes);
-  std::vector<T> expected(packed.size());
+  const auto packed = lcnn::pack_dictionary(spec, kernels.lanes);
+  auto expected = packed;
+  std::fill(expected.begin(), expected.end(), T{0});
   for (int row = 0; row < k; ++row) {
     for (int c = 0; c < m; ++c) {
       const int block = row / kernels.lanes, lane = row % kernels.lanes;
@@ -121,6 +123,7 @@ void test_dictionary(const lcnn::Kernels& kernels, const lcnn::Spec<T>& spec,
     }
   }
   check(packed == expected, what + ": another dictionary");
+  check(reinterpret_cast<uintptr_t>(packed.data()) % 64 == 0, what + ": across cache lines");
 }
 
 template <typename T>
