@@ -73,14 +73,19 @@ struct FloatKernels {
       const Vector start = Simd::load(to.bias + row + b * kLanes);
       repeat<PX>([&](auto p) { sum[p][b] = start; });
     });
-    for (const float* end = values + block; values != end; values += kLanes) {
+    for (int c = 0; c < d.m; ++c) {
+      // One index for X and D, or pointers where so many pixels leave no register for an index.
+      const int at = PX <= 8 ? c : 0;
       Vector in[NB];
-      repeat<NB>([&](auto b) { in[b] = Simd::load(values + b * block); });
+      repeat<NB>([&](auto b) { in[b] = Simd::load(values + b * block + at * kLanes); });
       repeat<PX>([&](auto p) {
-        const Each by = Simd::each(x.at(p));
+        const Each by = Simd::each(x.at(p) + at);
         repeat<NB>([&](auto b) { sum[p][b] = Simd::multiply_add(in[b], by, sum[p][b]); });
       });
-      x.advance(1);
+      if (PX > 8) {
+        values += kLanes;
+        x.advance(1);
+      }
     }
     const Activation<Simd> activate(to);
     const auto finish = [&](auto poison) __attribute__((always_inline)) {
