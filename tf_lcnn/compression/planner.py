@@ -76,11 +76,12 @@ def plan(
     images = coding.calibration_images(model, images)
     checks.whole_number(seed, "The seed", least=0)
     coding.refuse_unusable_weights(model)
-    places = sites(model)
+    shape = images.shape[1:]
+    places = sites(model, shape)
     if not places:
         raise ValueError(f"{model.name} has no layer that can have lookups: nothing to plan.")
     dense = {site.name: site.cost(unit, prices) for site in places}
-    other = other_cost(model, dense, unit)
+    other = other_cost(model, dense, unit, shape)
     options = {site.name: _options(site, unit, prices) for site in places}
     least = other + sum(min(cost for _, _, cost in rows) for rows in options.values())
     if budget < least:
