@@ -28,12 +28,17 @@ from tf_lcnn.compression import coding, rounding
 from tf_lcnn.graph import blocks, intercept
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers.family import lookup_layers
+from tf_lcnn.tasks import classification
+from tf_lcnn.training import distillation
 
 # Numbers of activations that a phase keeps, of inputs and targets each: a gigabyte of float32.
 _MOST_KEPT = 2**28
 
 # A lookup that comes starts at this share of the others: small, and outside the threshold.
 _FIRST_SHARE = 1e-2
+
+# Share of a phase in which the rate rises.
+_WARMUP = 0.1
 
 # Batches whose gradients decide which lookups come.
 _GRADIENT_BATCHES = 4
@@ -49,8 +54,8 @@ class Schedule:
             the whole net with int8 in the loop; 0 leaves a phase out.
         batch: inputs per update.
         crop: height and width of random crops, for nets of open size; None takes whole inputs.
-        rate: of Adam at the start of a phase, over the root mean square of the weights; it falls
-            to 0 by half a cosine.
+        rate: of Adam, over the root mean square of the weights; it is reached after a tenth of a
+            phase and falls to 0 by half a cosine.
         revised: share of each layer's lookups that the first revision replaces; it falls to 0 over
             the first two thirds of a phase. 0 keeps the supports.
         round_steps: updates between revisions, each on inputs that are drawn anew.
@@ -62,7 +67,7 @@ class Schedule:
     rounded_steps: int = 200
     batch: int = 16
     crop: int | None = 48
-    rate: float = 0.01
+    rate: float = 0.002
     revised: float = 0.1
     round_steps: int = 50
 
@@ -77,8 +82,10 @@ class Phase:
     after: float
 
 
-def reconstruct(parent, lcnn, images, schedule=None, *, quantize=None, seed=0, progress=None):
-    """Fits an LCNN to its parent on inputs without labels.
+def reconstruct(
+    parent, lcnn, images, schedule=None, *, labels=None, quantize=None, seed=0, progress=None
+):
+    """Fits an LCNN to its parent, on inputs without labels or with them.
 
     Args:
         parent: the trained model; it is not changed.
@@ -86,6 +93,8 @@ def reconstruct(parent, lcnn, images, schedule=None, *, quantize=None, seed=0, p
         images: a few hundred inputs as the model takes them, in any form that `checks.inputs`
             takes.
         schedule: a Schedule; None takes the default one.
+        labels: of the images, where there are some: class numbers for a net of logits, or wanted
+            outputs. The whole net is then fitted to them as much as to the parent.
         quantize: None, or "int8" for a last phase in which weights and activations are rounded as
             LiteRT rounds them.
         seed: of batches and crops.
@@ -110,7 +119,8 @@ def reconstruct(parent, lcnn, images, schedule=None, *, quantize=None, seed=0, p
         )
     if len(blocks.cuts(parent)) != len(blocks.cuts(lcnn)):
         raise ValueError(f"{lcnn.name} is no LCNN of {parent.name}: their graphs differ.")
-    run = _Run(parent, lcnn, images, schedule, np.random.default_rng(seed), progress)
+    labels = _checked_labels(parent, images, labels)
+    run = _Run(parent, lcnn, images, labels, schedule, np.random.default_rng(seed), progress)
     before = lcnn.get_weights()
     try:
         return run.phases(quantize)
@@ -122,8 +132,8 @@ def reconstruct(parent, lcnn, images, schedule=None, *, quantize=None, seed=0, p
 class _Run:
     """One call of `reconstruct`."""
 
-    def __init__(self, parent, lcnn, images, schedule, rng, progress):
-        self.parent, self.lcnn, self.images = parent, lcnn, images
+    def __init__(self, parent, lcnn, images, labels, schedule, rng, progress):
+        self.parent, self.lcnn, self.images, self.labels = parent, lcnn, images, labels
         self.schedule, self.rng, self.progress = schedule, rng, progress
         sizes = checks.input_shape(lcnn)[:-1]
         self.crop = schedule.crop if None in sizes and schedule.crop else None
@@ -131,6 +141,8 @@ class _Run:
             raise ValueError(
                 f"The images are {images.shape[1:-1]}: smaller than the crop of {self.crop}."
             )
+        self._parts = {}
+        self.last = None
         self.started = time.monotonic()
         self.done = 0.0
         self.work = 0.0
@@ -138,7 +150,7 @@ class _Run:
     def phases(self, quantize):
         plan, starts = self.schedule, {id(layer) for layer in lookup_layers(self.lcnn)}
         spans = blocks.split(self.lcnn, starts, plan.block_layers)
-        last = len(blocks.cuts(self.lcnn)) - 1
+        self.last = last = len(blocks.cuts(self.lcnn)) - 1
         todo = []
         if plan.block_steps and len(spans) > 1:
             todo += [(f"block {i + 1}", span, plan.block_steps) for i, span in enumerate(spans)]
@@ -160,15 +172,33 @@ class _Run:
                     found.append(_fit(self, name, span, steps, share[span]))
         return found
 
+    def part(self, model, span):
+        """`blocks.part`, made once: Keras compiles each model that runs."""
+        key = id(model), span
+        if key not in self._parts:
+            self._parts[key] = blocks.part(model, *span)
+        return self._parts[key]
+
     def draw(self, span, count):
         """(inputs, targets) of a block: what the LCNN has in front of it, the parent behind it."""
+        first, last = span
         chosen = self.rng.choice(len(self.images), count, replace=count > len(self.images))
         images = self.images[chosen]
+        labels = None if self.labels is None or last != self.last else self.labels[chosen]
         if self.crop:
-            images = _cropped(images, self.crop, self.rng)
-        first, last = span
-        inputs = images if not first else _outputs(blocks.part(self.lcnn, 0, first), images)
-        return inputs, _outputs(blocks.part(self.parent, 0, last), images)
+            places = self.rng.integers(0, np.array(images.shape[1:3]) - self.crop + 1, (count, 2))
+            images = _cropped(images, self.crop, places)
+            if labels is not None:
+                labels = _cropped(labels, self.crop, places)
+        inputs = images if not first else _outputs(self.part(self.lcnn, (0, first)), images)
+        targets = _outputs(self.part(self.parent, (0, last)), images)
+        if labels is None:
+            return inputs, targets
+        if labels.ndim == 1:
+            # As `distillation.with_teacher` has it.
+            return inputs, np.concatenate([labels[:, None].astype(np.float32), targets], axis=1)
+        # The square error to the mean has the gradient of the mean of both square errors.
+        return inputs, (targets + labels) / 2
 
     def report(self, name, step, steps, error, share):
         if self.progress is None:
@@ -198,11 +228,32 @@ def _at_inference(model):
     }
 
 
-def _cropped(images, size, rng):
-    tops, lefts = (rng.integers(0, n - size + 1, len(images)) for n in images.shape[1:3])
-    return np.stack(
-        [x[t : t + size, c : c + size] for x, t, c in zip(images, tops, lefts, strict=True)]
-    )
+def _cropped(images, size, places):
+    pairs = zip(images, places, strict=True)
+    return np.stack([x[top : top + size, left : left + size] for x, (top, left) in pairs])
+
+
+def _checked_labels(parent, images, labels):
+    """The labels as class numbers or float32 outputs; ValueError where they do not fit."""
+    if labels is None:
+        return None
+    labels = np.asarray(labels)
+    if len(labels) != len(images):
+        raise ValueError(f"There are {len(images)} images, and {len(labels)} labels.")
+    example = _outputs(parent, images[:1])
+    if example.ndim == 2 and labels.shape != (len(images), *example.shape[1:]):
+        if np.all(example >= 0) and abs(example.sum() - 1) < 1e-4:
+            raise ValueError(
+                f"{parent.name} ends in a softmax, and class numbers are taught by logits: leave "
+                "the labels out, or give the model without its last activation."
+            )
+        return classification.class_numbers(labels, example.shape[-1])
+    if labels.shape[1:] != example.shape[1:]:
+        raise ValueError(
+            f"The labels have the shape {labels.shape[1:]} each, and {parent.name} answers "
+            f"{example.shape[1:]}."
+        )
+    return labels.astype(np.float32)
 
 
 def _outputs(model, images, batch=32):
@@ -238,17 +289,22 @@ def _rms(variables):
 def _fit(run, name, span, steps, share):
     """Trains one block, or the whole net: the Phase."""
     schedule = run.schedule
-    model, layers = blocks.part(run.lcnn, *span), None
+    model = blocks.part(run.lcnn, *span)
     layers = lookup_layers(model)
     per_round = min(steps, schedule.round_steps)
     most = _MOST_KEPT // max(_numbers(model, run), 1)
     count = int(np.clip(per_round * schedule.batch // 2, schedule.batch, max(most, schedule.batch)))
+    # Adam's first updates, whose size knows no gradient yet, would undo the coding.
+    warmup = max(1, round(_WARMUP * steps))
     rate = keras.optimizers.schedules.CosineDecay(
-        schedule.rate * _rms(model.trainable_variables), steps
+        *(0.0, max(1, steps - warmup)),
+        warmup_target=schedule.rate * _rms(model.trainable_variables),
+        warmup_steps=warmup,
     )
     inputs, targets = run.draw(span, count)
-    power = float((targets.astype(np.float64) ** 2).mean()) or 1.0
-    loss = RelativeError(power)
+    loss = RelativeError(float((targets.astype(np.float64) ** 2).mean()) or 1.0)
+    if len(targets.shape) == 2 and targets.shape[1] == model.output_shape[-1] + 1:
+        loss = distillation.DistillationLoss(model.output_shape[-1])
     model.compile(keras.optimizers.Adam(rate), loss)
     gradients = _Gradients(model, layers, loss)
     step, losses = 0, []
