@@ -36,6 +36,8 @@ def cuts(model):
 
 
 def _operations(model):
+    if isinstance(model, keras.Sequential):
+        return list(model.layers)
     return [x for x in model.operations if not isinstance(x, keras.layers.InputLayer)]
 
 
