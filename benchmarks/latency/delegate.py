@@ -20,10 +20,10 @@ import tensorflow as tf
 from absl import flags
 
 from benchmarks.common import networks, rows, timing
-from tf_lcnn import LookupConv2D, models, profile, programs
+from benchmarks.common.single_layers import FORMATS, dense_layer, layer_file, lookup_layer
+from tf_lcnn import models, profile, programs
 from tf_lcnn.lite.choice import choose_lowerings
 from tf_lcnn.lite.converter import to_tflite
-from tf_lcnn.lite.export import convert
 from tf_lcnn.runtime.interpreter import Interpreter
 from tf_lcnn.runtime.timing import median_seconds
 from tf_lcnn.training.callbacks import project
@@ -38,7 +38,6 @@ flags.DEFINE_string("folder", None, "Keeps the networks' files for other runs; d
 # Runs in a turn: a single one of a layer is too short to be timed.
 LAYER_BATCH = 8
 THREADS_BATCH = 20
-FORMATS = {"float32": None, "int8": "int8"}
 
 # The 3x3 layers of stride 1 of ResNet-18: channels, map, k, how many.
 LAYERS = ((64, 56, 16, 4), (128, 28, 32, 3), (256, 14, 64, 3), (512, 7, 128, 3))
@@ -100,31 +99,6 @@ class Peak:
     def __str__(self):
         rates = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in self.rates.items() if rate)
         return f"  peak: XNNPACK's best dense rate, billion multiplications per second: {rates}"
-
-
-def layer_model(layer, channels, size):
-    keras.utils.set_random_seed(0)
-    return keras.Sequential([keras.Input((size, size, channels)), layer])
-
-
-def layer_file(model, name):
-    """The bytes of a .tflite of one layer; int8 goes in and out as int8."""
-    quantize = FORMATS[name]
-    examples = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype(np.float32)
-    choices = choose_lowerings(model, "sparse", quantize=quantize)
-    return convert(model, choices, quantize, examples, "int8" if quantize else "float32")
-
-
-def dense_layer(channels, size):
-    layer = keras.layers.Conv2D(channels, 3, padding="same", activation="relu")
-    return layer_model(layer, channels, size)
-
-
-def lookup_layer(channels, size, k, lookups):
-    layer = LookupConv2D(channels, 3, k, padding="same", activation="relu")
-    model = layer_model(layer, channels, size)
-    project(model, lookups)
-    return model
 
 
 def options(**others):

@@ -96,14 +96,14 @@ int steps(const Size& size, int lanes, char** windows, int count) {
   lcnn::Kernels kernels{};
   kernels.lanes = lanes;
   auto& sizes = sizeof(T) == 1 ? kernels.windows_s8 : kernels.windows_f32;
-  auto& rates = sizeof(T) == 1 ? kernels.s8 : kernels.f32;
+  lcnn::Rates rates{};
   double best = 0;
   size_t fewest = 0;
   int chosen = 0;
   for (int i = 0; i < count / 2; ++i) {
     sizes[i] = std::atoi(windows[2 * i]);
     rates.step[i] = std::atof(windows[2 * i + 1]);
-    const auto packed = lcnn::pack_lookups(spec, kernels, i);
+    const auto packed = lcnn::pack_lookups(spec, kernels, i, rates);
     if (chosen != 0 && packed.seconds >= best) continue;
     best = packed.seconds;
     chosen = packed.window;

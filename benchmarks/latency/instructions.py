@@ -52,11 +52,11 @@ LOOPS = {
         "dictionary": (r"dictionary_tile_s8INS0_3DotELi2ELi(\d+)E", "sdot"),
     },
     "f32": {
-        4: (r"lookup_tile_f32ILi1ELi(\d+)E", "tbl"),
-        8: (r"lookup_tile_f32ILi2ELi(\d+)E", "tbl"),
-        16: (r"lookup_tile_f32ILi4ELi(\d+)E", "tbl"),
+        4: (r"lookup_tileILi0ELi1ELi(\d+)E", "tbl"),
+        8: (r"lookup_tileILi1ELi1ELi(\d+)E", "tbl"),
+        16: (r"lookup_tileILi2ELi1ELi(\d+)E", "tbl"),
         "planes": (r"planes_runILi(\d+)E", "fmla"),
-        "dictionary": (r"dictionary_tile_f32ILi2ELi(\d+)E", "fmla"),
+        "dictionary": (r"dictionary_tileILi2ELi(\d+)E", "fmla"),
     },
 }
 # An instruction on 16 bytes or 4 floats, and its multiplications: nothing but these is the least

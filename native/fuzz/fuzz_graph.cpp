@@ -1,6 +1,7 @@
 // Hostile models, for libFuzzer: the graph that LiteRT would hand to the delegate is built from the
 // fuzzer's bytes. It begins as a plausible one (lookup pairs with and without DENSIFY, fully
-// connected ones, lone sparse convolutions, operators that are none of ours), then any field that a
+// connected ones, lone sparse convolutions, sums and maxima between them, operators that are none of
+// ours), then any field that a
 // file can set is changed. Every array is allocated with exactly as many bytes as it says that it
 // has, so AddressSanitizer sees what the delegate reads beyond.
 //

@@ -279,6 +279,36 @@ class Model {
                           sparse, true);
   }
 
+  // What may lie between layers: a sum with itself or an earlier tensor, or a maximum.
+  int neighbor(int x) {
+    const std::vector<int> shape = dims(x);
+    const bool int8 = tensors_[x].type == tflite::kInt8;
+    const auto activation = static_cast<tflite::Activation>(in_.byte() % 4);
+    if (shape.size() == 4 && in_.flag()) {
+      auto* params = static_cast<tflite::PoolParams*>(arena_.bytes(sizeof(tflite::PoolParams)));
+      params->padding = tflite::kSame;
+      params->filter_height = 1 + in_.below(4);
+      params->filter_width = 1 + in_.below(4);
+      const int stride = params->stride_height = params->stride_width = 1 + in_.below(3);
+      params->activation = activation;
+      const int y = tensor(tensors_[x].type, {shape[0], (shape[1] + stride - 1) / stride,
+                                              (shape[2] + stride - 1) / stride, shape[3]});
+      tensors_[y].quantization = tensors_[x].quantization;
+      node(tflite::kMaxPool2D, {x}, {y}, params);
+      return y;
+    }
+    int other = x;
+    for (int i = 0; i < x && in_.flag(); ++i) {
+      if (tensors_[i].type == tensors_[x].type && dims(i) == shape) other = i;
+    }
+    auto* params = static_cast<tflite::AddParams*>(arena_.bytes(sizeof(tflite::AddParams)));
+    params->activation = activation;
+    const int y = tensor(tensors_[x].type, shape);
+    if (int8) quantize(y, 1, false);
+    node(tflite::kAdd, {x, other}, {y}, params);
+    return y;
+  }
+
   void build() {
     seed_ = in_.byte();
     const bool int8 = in_.flag();
@@ -297,13 +327,14 @@ class Model {
         x = y;
       }
       x = int8 ? layer<int8_t>(x) : layer<float>(x);
+      if (in_.seldom(3)) x = neighbor(x);
       if (count(dims(x)) > kMostBytes) break;
     }
     outputs_.insert(x);
     if (in_.seldom(8)) outputs_.insert(in_.below(static_cast<int>(tensors_.size())));
     for (size_t i = 0; i < nodes_.size(); ++i) {
       const Node& n = nodes_[i];
-      if (n.inputs->size < 2) continue;
+      if (n.inputs->size < 2 || registrations_[i].builtin_code == tflite::kAdd) continue;
       const int w = n.inputs->data[1], y = n.outputs->data[0];
       work_ += static_cast<double>(count(dims(y))) * static_cast<double>(count(dims(w))) /
                dims(w)[0];

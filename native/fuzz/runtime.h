@@ -90,6 +90,15 @@ class Runtime : private Model {
 
   size_t kernels() const { return fused_.size(); }
 
+  // What a profiler shows of the kernels.
+  std::string profile() const {
+    std::string names;
+    for (const Fused& fused : fused_) {
+      names += fused.registration.profiling_string(&context_, &fused.node);
+    }
+    return names;
+  }
+
   // All that the kernels have written.
   std::vector<uint8_t> outputs() const {
     std::vector<uint8_t> bytes;

@@ -10,6 +10,7 @@
 #include "layer.h"
 #include "options.h"
 #include "pool.h"
+#include "rates.h"
 
 struct LcnnLayer {
   std::unique_ptr<lcnn::Layer> layer;
@@ -155,3 +156,7 @@ double lcnn_layer_seconds(const LcnnLayer* layer) { return layer->layer->seconds
 size_t lcnn_layer_bytes(const LcnnLayer* layer) { return layer->layer->bytes(); }
 
 void lcnn_layer_free(LcnnLayer* layer) { delete layer; }
+
+double lcnn_dense_seconds(int int8) {
+  return lcnn::measured_rates(*lcnn::kernels(), int8 != 0).dense;
+}

@@ -12,7 +12,7 @@ extern "C" {
 #define LCNN_EXPORT __attribute__((visibility("default")))
 
 /* Changes with the functions and options of c_api.h and delegate.h. */
-#define LCNN_ABI 2
+#define LCNN_ABI 3
 LCNN_EXPORT int lcnn_abi(void); /* of the library */
 /* What native/sources.py makes of the sources that the library was built from; "" if the build did
  * not say. */
@@ -52,6 +52,10 @@ LCNN_EXPORT const char* lcnn_layer_kernel(const LcnnLayer* layer);
 LCNN_EXPORT double lcnn_layer_seconds(const LcnnLayer* layer); /* predicted, on one thread */
 LCNN_EXPORT size_t lcnn_layer_bytes(const LcnnLayer* layer);
 LCNN_EXPORT void lcnn_layer_free(LcnnLayer* layer);
+
+/* Seconds that a multiplication of the runtime's own dense convolution is taken to need here, in
+ * float32, or in int8 if that is not zero: what lcnn_layer_seconds compares with. */
+LCNN_EXPORT double lcnn_dense_seconds(int int8);
 
 #ifdef __cplusplus
 }

@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "graph.h"
+#include "neighbors.h"
+#include "rates.h"
 
 namespace lcnn {
 namespace {
@@ -30,7 +32,7 @@ double up_to(int size, int group) { return (size + group - 1) / group * group; }
 // most of the time of an int8 convolution with three.
 double stock_seconds(const Match& match, const Kernels& kernels) {
   const Shape& s = match.shape;
-  const Rates& rates = match.int8() ? kernels.s8 : kernels.f32;
+  const Rates rates = measured_rates(kernels, match.int8());
   const int channels = match.int8() ? 8 : 1, filters = 16;
   double work = static_cast<double>(s.batch) * s.out_h * s.out_w * s.kh * s.kw *
                 up_to(s.k, channels) * up_to(s.n, filters);
@@ -42,10 +44,11 @@ double stock_seconds(const Match& match, const Kernels& kernels) {
   return seconds + work * rates.dense;
 }
 
-// A layer that could be claimed, and what is told of it.
+// What could be claimed, and what is told of it.
 struct Candidate {
   std::shared_ptr<Claim> claim;  // null where it is left
-  std::string layer, verdict;
+  std::string description, verdict;
+  bool neighbor = false;  // whether it is none of the layers, but lies between them
 };
 
 std::string description(const Match& match) {
@@ -68,16 +71,17 @@ TensorShape shape_of(const tflite::Tensor& tensor) {
   return {{tensor.dims->data, tensor.dims->data + tensor.dims->size}, tensor.bytes};
 }
 
-std::shared_ptr<Claim> claim_of(const Match& match, std::unique_ptr<Layer> layer,
+std::shared_ptr<Claim> claim_of(const char* name, std::vector<int> nodes, std::vector<int> inputs,
+                                int output, std::unique_ptr<Operation> operation,
                                 const tflite::Context& context) {
   auto claim = std::make_shared<Claim>();
-  claim->nodes = match.nodes;
-  claim->densify = match.densify;
-  claim->input = match.input;
-  claim->output = match.output;
-  claim->input_shape = shape_of(context.tensors[match.input]);
-  claim->output_shape = shape_of(context.tensors[match.output]);
-  claim->layer = std::move(layer);
+  claim->name = name;
+  claim->nodes = std::move(nodes);
+  claim->inputs = std::move(inputs);
+  claim->output = output;
+  for (int input : claim->inputs) claim->input_shapes.push_back(shape_of(context.tensors[input]));
+  claim->output_shape = shape_of(context.tensors[output]);
+  claim->operation = std::move(operation);
   return claim;
 }
 
@@ -112,11 +116,85 @@ Candidate choose(const Match& match, const tflite::Context& context, const Optio
     candidate.verdict = prediction(layer->kernel.c_str(), layer->seconds, stock);
     if (!options.force && stock < options.min_speedup * layer->seconds) return candidate;
     layer->prepare(threads);
-    candidate.claim = claim_of(match, std::move(layer), context);
+    candidate.claim = claim_of(match.name, match.nodes, {match.input}, match.output,
+                               std::move(layer), context);
+    candidate.claim->densify = match.densify;
   } catch (const std::bad_alloc&) {
     candidate.verdict = kNoMemory;
   }
   return candidate;
+}
+
+// A 1x1 convolution that takes longer here than in the runtime, or that there is no memory for, is
+// left to it. The others take no longer than the runtime's.
+Candidate choose(const Neighbor& neighbor, const tflite::Context& context, const Options& options,
+                 int threads) {
+  const std::string description =
+      std::string(neighbor.name) + ": " + (neighbor.int8 ? "int8 " : "float32 ") + neighbor.what;
+  Candidate candidate{nullptr, description, kNoMemory, true};
+  const Kernels& kernels = *options.kernels;
+  try {
+    std::unique_ptr<Operation> operation = neighbor.make(kernels);
+    candidate.verdict = operation->kernel;
+    const Rates rates = measured_rates(kernels, neighbor.int8);
+    const double stock = kStockCall + neighbor.multiplications * rates.dense;
+    if (!options.force && operation->seconds > stock) return candidate;
+    operation->prepare(threads);
+    candidate.claim = claim_of(neighbor.name, {neighbor.node}, neighbor.inputs, neighbor.output,
+                               std::move(operation), context);
+  } catch (const std::bad_alloc&) {
+    candidate.verdict = kNoMemory;
+  }
+  return candidate;
+}
+
+// Whether the delegate writes one of a neighbor's inputs, and reads its output.
+bool lies_between(const Neighbor& neighbor, const std::set<int>& written,
+                  const std::set<int>& read) {
+  return read.count(neighbor.output) > 0 &&
+         std::any_of(neighbor.inputs.begin(), neighbor.inputs.end(),
+                     [&](int tensor) { return written.count(tensor) > 0; });
+}
+
+// The neighbors between claimed layers, or between such neighbors. No graph has a cycle: going on
+// to neighbors of neighbors ends at layers on both sides.
+std::vector<Neighbor> between(const std::vector<Candidate>& layers,
+                              std::vector<Neighbor> neighbors) {
+  for (;;) {
+    std::set<int> written, read;
+    for (const Candidate& layer : layers) {
+      if (layer.claim == nullptr) continue;
+      written.insert(layer.claim->output);
+      read.insert(layer.claim->inputs.begin(), layer.claim->inputs.end());
+    }
+    for (const Neighbor& neighbor : neighbors) {
+      written.insert(neighbor.output);
+      read.insert(neighbor.inputs.begin(), neighbor.inputs.end());
+    }
+    const auto last = std::remove_if(
+        neighbors.begin(), neighbors.end(),
+        [&](const Neighbor& neighbor) { return !lies_between(neighbor, written, read); });
+    if (last == neighbors.end()) return neighbors;
+    neighbors.erase(last, neighbors.end());
+  }
+}
+
+// Adds what runs between the layers.
+void choose_neighbors(tflite::Context* context, const Options& options, int threads, bool finite,
+                      std::vector<Candidate>* candidates) {
+  std::vector<Neighbor> free;
+  std::set<int> taken;
+  for (const Candidate& candidate : *candidates) {
+    if (candidate.claim == nullptr) continue;
+    taken.insert(candidate.claim->nodes.begin(), candidate.claim->nodes.end());
+  }
+  if (taken.empty()) return;
+  for (Neighbor& neighbor : find_neighbors(context, finite)) {
+    if (taken.count(neighbor.node) == 0) free.push_back(std::move(neighbor));
+  }
+  for (const Neighbor& neighbor : between(*candidates, std::move(free))) {
+    candidates->push_back(choose(neighbor, *context, options, threads));
+  }
 }
 
 std::vector<Candidate> choose_all(tflite::Context* context, const Options& options, int threads,
@@ -136,6 +214,7 @@ std::vector<Candidate> choose_all(tflite::Context* context, const Options& optio
     candidates.push_back(choose(match, *context, options, threads));
     if (candidates.back().claim != nullptr) taken.insert(match.nodes.begin(), match.nodes.end());
   }
+  choose_neighbors(context, options, threads, finite, &candidates);
   return candidates;
 }
 
@@ -247,8 +326,10 @@ Claims make_claims(tflite::Context* context, const Options& options, int threads
     if (keep_together(context, visible, &candidates) && make_room(visible, &candidates)) break;
   }
   for (const Candidate& candidate : candidates) {
-    *lines += (candidate.claim != nullptr ? "claimed " : "left ") + candidate.layer + "; " +
-              candidate.verdict + "\n";
+    const bool claimed = candidate.claim != nullptr;
+    if (candidate.neighbor && !claimed) continue;
+    *lines += (candidate.neighbor ? "between " : claimed ? "claimed " : "left ") +
+              candidate.description + "; " + candidate.verdict + "\n";
   }
   return claims;
 }

@@ -20,20 +20,24 @@ struct TensorShape {
   bool of(const tflite::Tensor& tensor) const;
 };
 
-// A layer that the delegate runs, with all the memory that it needs.
+// A layer that the delegate runs, or what lies between layers, with all the memory that it needs.
 struct Claim {
+  std::string name;  // of its output
   std::vector<int> nodes, densify;
-  int input, output;
-  TensorShape input_shape, output_shape;
-  std::unique_ptr<Layer> layer;
-  // Its output, where only layers of the same kernel read it: LiteRT keeps no memory for that.
+  std::vector<int> inputs;
+  int output;
+  std::vector<TensorShape> input_shapes;
+  TensorShape output_shape;
+  std::unique_ptr<Operation> operation;
+  // Its output, where only claims of the same kernel read it: LiteRT keeps no memory for that.
   Buffer<char> inner;
 };
 
 using Claims = std::vector<std::shared_ptr<Claim>>;
 
-// The layers to run; of each that could be, a line in `lines`. A layer that there is no memory for
-// is left to LiteRT. Throws std::bad_alloc.
+// The layers to run, and what lies between them; a line in `lines` of each layer that could be run,
+// and of each neighbor that is. What there is no memory for is left to LiteRT. Throws
+// std::bad_alloc.
 Claims make_claims(tflite::Context* context, const Options& options, int threads,
                    std::string* lines);
 

@@ -73,4 +73,8 @@ Shape shape_of(const Convolution<T>* dictionary, const Convolution<T>& conv);
 template <typename T>
 Spec<T> spec_of(const Convolution<T>* dictionary, const Convolution<T>& conv);
 
+// A 1x1 convolution as a dictionary stage alone, with all of its weights: S is the output.
+template <typename T>
+Spec<T> pointwise_spec_of(const Convolution<T>& conv);
+
 }  // namespace lcnn

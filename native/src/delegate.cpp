@@ -32,17 +32,21 @@ struct State {
   Claims claims;  // of the graph that is being attached
 };
 
-// A layer of a kernel, and where it finds tensors that LiteRT keeps no memory for.
+// A claim of a kernel, and where it finds tensors that LiteRT keeps no memory for.
 struct Run {
   std::shared_ptr<Claim> claim;
-  const Claim* source = nullptr;  // the layer that writes its input, if only this kernel reads it
-  bool inner = false;             // whether only this kernel reads its output
+  // Per input, the claim that writes it if only this kernel reads it, or null.
+  std::vector<const Claim*> sources;
+  bool inner = false;  // whether only this kernel reads its output
 };
 
-// One node of the delegate: some layers, one after the other.
+constexpr size_t kMostInputs = 2;
+
+// One node of the delegate: some claims, one after the other.
 struct Kernel {
   State* state;
   std::vector<Run> runs;
+  std::string names;  // of its layers, for LiteRT's profiler
 };
 
 // nullptr where there is not enough memory, or LiteRT has made other pieces than it said.
@@ -60,15 +64,27 @@ void* kernel_init(tflite::Context*, const char* buffer, size_t) try {
       run.claim = claim;
       run.inner = std::find(out.data, out.data + out.size, claim->output) == out.data + out.size;
       if (run.inner && claim->inner.data() == nullptr) return nullptr;
-      for (const Run& before : kernel->runs) {
-        if (before.inner && before.claim->output == claim->input) run.source = before.claim.get();
+      for (int input : claim->inputs) {
+        const Claim* source = nullptr;
+        for (const Run& before : kernel->runs) {
+          if (before.inner && before.claim->output == input) source = before.claim.get();
+        }
+        run.sources.push_back(source);
       }
+      kernel->names += (kernel->names.empty() ? "" : ", ") + claim->name + " (" +
+                       claim->operation->kernel + ")";
       kernel->runs.push_back(std::move(run));
     }
   }
   return kernel.release();
 } catch (const std::exception&) {
   return nullptr;
+}
+
+// What LiteRT's profiler shows beside the delegate's name.
+const char* kernel_names(const tflite::Context*, const tflite::Node* node) {
+  const auto* kernel = static_cast<const Kernel*>(node->user_data);
+  return kernel != nullptr ? kernel->names.c_str() : "";
 }
 
 void kernel_free(tflite::Context*, void* kernel) { delete static_cast<Kernel*>(kernel); }
@@ -89,9 +105,13 @@ tflite::Status kernel_prepare(tflite::Context* context, tflite::Node* node) {
   }
   for (const Run& run : static_cast<const Kernel*>(node->user_data)->runs) {
     const Claim& claim = *run.claim;
-    if ((run.source == nullptr &&
-         check_shape(context, claim.input, claim.input_shape) != tflite::kOk) ||
-        (!run.inner && check_shape(context, claim.output, claim.output_shape) != tflite::kOk)) {
+    for (size_t i = 0; i < claim.inputs.size(); ++i) {
+      if (run.sources[i] == nullptr &&
+          check_shape(context, claim.inputs[i], claim.input_shapes[i]) != tflite::kOk) {
+        return tflite::kError;
+      }
+    }
+    if (!run.inner && check_shape(context, claim.output, claim.output_shape) != tflite::kOk) {
       return tflite::kError;
     }
   }
@@ -101,11 +121,15 @@ tflite::Status kernel_prepare(tflite::Context* context, tflite::Node* node) {
 tflite::Status run_all(tflite::Context* context, const Kernel& kernel) {
   for (const Run& run : kernel.runs) {
     const Claim& claim = *run.claim;
-    const void* x =
-        run.source != nullptr ? run.source->inner.data() : context->tensors[claim.input].data;
+    const void* inputs[kMostInputs] = {};
+    for (size_t i = 0; i < claim.inputs.size(); ++i) {
+      const Claim* source = run.sources[i];
+      inputs[i] = source != nullptr ? source->inner.data() : context->tensors[claim.inputs[i]].data;
+      if (inputs[i] == nullptr) return tflite::kError;
+    }
     void* y = run.inner ? claim.inner.data() : context->tensors[claim.output].data;
-    if (x == nullptr || y == nullptr) return tflite::kError;
-    claim.layer->run(x, y, *kernel.state->pool);
+    if (y == nullptr) return tflite::kError;
+    claim.operation->run_on(inputs, y, *kernel.state->pool);
   }
   return tflite::kOk;
 }
@@ -154,6 +178,7 @@ tflite::Status attach(tflite::Context* context, tflite::Delegate* delegate) {
   registration.free = kernel_free;
   registration.prepare = kernel_prepare;
   registration.invoke = kernel_invoke;
+  registration.profiling_string = kernel_names;
   registration.custom_name = "LcnnDelegate";
   registration.version = 1;
   const std::vector<int> nodes = int_array(nodes_of(state->claims));

@@ -13,6 +13,9 @@ namespace {
 bool runs(const Kernels& kernels) {
 #if defined(__x86_64__)
   if (&kernels == &kAvx512) {
+#if defined(LCNN_EMULATED)
+    return true;
+#endif
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni");

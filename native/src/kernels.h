@@ -15,6 +15,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "outputs.h"
+
 namespace lcnn {
 
 // Bytes that a kernel may read past the last element of S, X or a packed array.
@@ -39,13 +41,6 @@ struct Lookups {
   const Coefficient* full_coefficient;  // full_steps x filters x terms
 };
 
-// From int32 sums to int8: clamp(round(sum * scale[lane]) + zero_point).
-struct Requantize {
-  const int32_t* bias;  // per lane, zero points folded in
-  const float* scale;   // per lane
-  int32_t zero_point, lowest, highest;
-};
-
 // The lookups of one block of filters where S is kept as planes.
 struct Planes {
   const int32_t* first;   // per filter, and the end
@@ -56,15 +51,6 @@ struct Planes {
 // Vectors of pixels that a block of filters takes at once.
 constexpr int kMostVectors = 8;
 
-struct Activate {
-  const float* bias;  // per lane
-  float lowest, highest;
-  // Of the dictionary stage: in place of the limits, which are then infinite, an infinity becomes a
-  // NaN. LiteRT multiplies the coefficients of zero too, and zero times an infinity is a NaN: a
-  // lookup gives the same only if it begins with one.
-  bool poison = false;
-};
-
 // D, packed for a kernel: blocks x ceil(m / terms) x lanes x terms.
 template <typename Coefficient>
 struct Dictionary {
@@ -73,18 +59,6 @@ struct Dictionary {
 };
 
 constexpr int kWindows = 3;
-
-// Seconds that kernels take, for the choice between them, from a machine that has them.
-struct Rates {
-  double dense;       // a multiplication of the runtime's own dense convolution
-  double dictionary;  // a multiplication of the dictionary stage
-  double step[kWindows];  // a step for a block of filters and a pixel, by window
-  double output;      // a result
-  double plane;       // a lookup and a pixel, on planes
-  double plane_output;
-  double call;        // a layer, whatever its size
-  double full_step;   // a full step for a block of filters and a pixel; 0: there are none
-};
 
 // One processor's kernels. int8 activations are passed as they lie in LiteRT's tensors; S of an
 // int8 layer is unsigned (its int8 value + 128) where `unsigned_s`, for processors whose dot product
@@ -119,8 +93,6 @@ struct Kernels {
   // null.
   void (*transpose_f32)(const float* from, size_t stride, float* const* to, int rows, int columns);
 
-  Rates s8, f32;
-
   // Vectors of filters that a step serves.
   int vectors = 1;
 
@@ -128,6 +100,16 @@ struct Kernels {
   // nullptr where planes_f32 does as well.
   void (*pixel_f32)(const float* origin, const Planes& planes, const Activate& to, int filters,
                     float* y) = nullptr;
+
+  // Whether int8 products are |c| * x for coefficients (of D, too) c >= 0, and |c| * ~x, which is
+  // c * x + c, for others: the biases take away what is too much.
+  bool complements = false;
+
+  // What an int8 sum has beside the product of a coefficient and x - zero_point.
+  int32_t surplus(int8_t coefficient, int32_t zero_point) const {
+    const int32_t complement = complements && coefficient < 0 ? coefficient : 0;
+    return (zero_point + (unsigned_s ? 128 : 0)) * coefficient + complement;
+  }
 
   int filters_per_block() const { return lanes * vectors; }
 };

@@ -1,24 +1,10 @@
 // The reference: plain loops that any processor runs, and that the other kernels are tested against.
-#include <cmath>
-
 #include "kernels.h"
 
 namespace lcnn {
 namespace {
 
 constexpr int kLanes = 8;
-
-float clamp(float x, float lowest, float highest) {
-  return x < lowest ? lowest : x > highest ? highest : x;
-}
-
-int8_t requantized(int32_t sum, int lane, const Requantize& to) {
-  // Clamped before it is rounded: a float may not fit an integer.
-  float x = clamp(static_cast<float>(sum) * to.scale[lane],
-                  static_cast<float>(to.lowest - to.zero_point),
-                  static_cast<float>(to.highest - to.zero_point));
-  return static_cast<int8_t>(static_cast<int32_t>(std::nearbyintf(x)) + to.zero_point);
-}
 
 void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
                    const Dictionary<int8_t>& d, const Requantize& to) {
@@ -42,7 +28,7 @@ void dictionary_f32(const float* x, ptrdiff_t stride, float* const* s, int pixel
           d.values + static_cast<size_t>(row / kLanes) * d.m * kLanes + row % kLanes;
       float sum = to.bias[row];
       for (int c = 0; c < d.m; ++c) sum += values[static_cast<size_t>(c) * kLanes] * x[p * stride + c];
-      s[p][row] = to.poison ? sum + (sum - sum) : clamp(sum, to.lowest, to.highest);
+      s[p][row] = activated(sum, to);
     }
   }
 }
@@ -67,7 +53,7 @@ void lookup_s8(const uint8_t* const* rows, int step, int pixels, int, const Look
           sum += l.full_coefficient[(static_cast<size_t>(g) * kLanes + lane) * 4 + t] * table[t];
         }
       }
-      y[p * n + lane] = requantized(sum, lane, to);
+      y[p * n + lane] = static_cast<int8_t>(requantized(sum, lane, to));
     }
   }
 }
@@ -87,7 +73,7 @@ void lookup_f32(const float* const* rows, int step, int pixels, int, const Looku
         sum += l.full_coefficient[static_cast<size_t>(g) * kLanes + lane] *
                rows[l.full_step[g].row][l.full_step[g].offset + static_cast<ptrdiff_t>(p) * step];
       }
-      y[p * n + lane] = clamp(sum, to.lowest, to.highest);
+      y[p * n + lane] = activated(sum, to);
     }
   }
 }
@@ -101,7 +87,7 @@ void planes_f32(const float* origin, int vectors, const Planes& planes, const Ac
       for (int e = planes.first[j]; e < planes.first[j + 1]; ++e) {
         sum += planes.value[e] * origin[planes.offset[e] + p];
       }
-      y[static_cast<size_t>(j) * pixels + p] = clamp(sum, to.lowest, to.highest);
+      y[static_cast<size_t>(j) * pixels + p] = activated(sum, to);
     }
   }
 }
@@ -128,8 +114,6 @@ const Kernels kPortable = {
     lookup_f32,
     planes_f32,
     transpose_f32,
-    {1e-10, 5e-10, {2e-8, 0, 0}, 2e-9, 0, 0, 2e-6, 1.5e-8},
-    {1e-10, 5e-10, {8e-9, 0, 0}, 2e-9, 5e-10, 2e-9, 2e-6, 6e-9},
 };
 
 }  // namespace lcnn

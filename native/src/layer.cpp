@@ -5,6 +5,7 @@
 
 #include "packing.h"
 #include "planes.h"
+#include "rates.h"
 #include "registers.h"
 
 namespace lcnn {
@@ -37,18 +38,35 @@ bool wanted(const char* form, const char* name) {
 // The windows that need the least time; wide ones take several registers to permute.
 template <typename T>
 PackedLookups<T> best_windows(const Spec<T>& spec, const Kernels& kernels) {
+  const Rates& rates = lcnn::rates(kernels, sizeof(T) == 1);
   const int* windows = sizeof(T) == 1 ? kernels.windows_s8 : kernels.windows_f32;
   PackedLookups<T> best;
   for (int i = 0; i < kWindows && windows[i] > 0; ++i) {
-    PackedLookups<T> packed = pack_lookups(spec, kernels, i);
+    PackedLookups<T> packed = pack_lookups(spec, kernels, i, rates);
     if (best.window == 0 || packed.seconds < best.seconds) best = std::move(packed);
   }
   return best;
 }
 
+// What a layer takes on this machine.
+template <typename T>
+double predicted(const Spec<T>& spec, const Kernels& kernels, const PackedLookups<T>& lookups) {
+  const Rates rates = measured_rates(kernels, sizeof(T) == 1);
+  const int* windows = sizeof(T) == 1 ? kernels.windows_s8 : kernels.windows_f32;
+  const auto window = std::find(windows, windows + kWindows, lookups.window) - windows;
+  double per_pixel = 0;
+  for (const PackedBlock<T>& block : lookups.blocks) {
+    per_pixel += static_cast<double>(block.step.size()) * rates.step[window] +
+                 static_cast<double>(block.full_step.size()) * rates.full_step;
+  }
+  return registers_seconds(spec.shape, per_pixel, rates) +
+         shared_seconds(spec.shape, !spec.dictionary.empty(), rates);
+}
+
 template <typename T>
 std::unique_ptr<Layer> registers_layer(const Spec<T>& spec, const Kernels& kernels,
-                                       PackedLookups<T> lookups, double seconds) {
+                                       PackedLookups<T> lookups) {
+  const double seconds = predicted(spec, kernels, lookups);
   std::string name = std::string(kernels.name) + " registers " + std::to_string(lookups.window);
   std::unique_ptr<Layer> layer = make_registers(spec, kernels, std::move(lookups));
   layer->kernel = std::move(name);
@@ -68,7 +86,7 @@ bool poisons(const Spec<float>& spec) {
 
 double least_seconds(const Shape& shape, bool dictionary, size_t lookups, const Kernels& kernels,
                      bool int8) {
-  const Rates& rates = int8 ? kernels.s8 : kernels.f32;
+  const Rates rates = measured_rates(kernels, int8);
   const int* windows = int8 ? kernels.windows_s8 : kernels.windows_f32;
   double step = rates.step[0];
   for (int i = 1; i < kWindows && windows[i] > 0; ++i) step = std::min(step, rates.step[i]);
@@ -83,28 +101,27 @@ double least_seconds(const Shape& shape, bool dictionary, size_t lookups, const 
 std::unique_ptr<Layer> make_layer(const Spec<int8_t>& spec, const Kernels& kernels,
                                   const char* form) {
   if (!wanted(form, kRegisters)) return nullptr;
-  PackedLookups<int8_t> lookups = best_windows(spec, kernels);
-  const double seconds = registers_seconds(spec.shape, lookups.seconds, kernels.s8) +
-                         shared_seconds(spec.shape, !spec.dictionary.empty(), kernels.s8);
-  return registers_layer(spec, kernels, std::move(lookups), seconds);
+  return registers_layer(spec, kernels, best_windows(spec, kernels));
 }
 
 std::unique_ptr<Layer> make_layer(const Spec<float>& spec, const Kernels& kernels,
                                   const char* form) {
-  const Rates& rates = kernels.f32;
+  const Rates& rates = lcnn::rates(kernels, false);
   const double shared = shared_seconds(spec.shape, !spec.dictionary.empty(), rates);
   const double planes = planes_seconds(spec.shape, spec.coefficients.size(), rates) + shared;
   if (wanted(form, kRegisters)) {
     PackedLookups<float> lookups = best_windows(spec, kernels);
     const double seconds = registers_seconds(spec.shape, lookups.seconds, rates) + shared;
     if (form != nullptr || seconds <= planes) {
-      return registers_layer(spec, kernels, std::move(lookups), seconds);
+      return registers_layer(spec, kernels, std::move(lookups));
     }
   }
   if (!wanted(form, kPlanes)) return nullptr;
+  const Rates measured = measured_rates(kernels, false);
   std::unique_ptr<Layer> layer = make_planes(spec, kernels);
   layer->kernel = std::string(kernels.name) + " planes";
-  layer->seconds = planes;
+  layer->seconds = planes_seconds(spec.shape, spec.coefficients.size(), measured) +
+                   shared_seconds(spec.shape, !spec.dictionary.empty(), measured);
   return layer;
 }
 

@@ -57,17 +57,26 @@ struct Spec {
 // has such. An activation of S keeps them from some values; then they stay as they are.
 bool poisons(const Spec<float>& spec);
 
-class Layer {
+// What the delegate runs in place of some nodes of a graph.
+class Operation {
  public:
-  virtual ~Layer() = default;
-  // Allocates all that `run` needs on at most this many threads, once. Throws std::bad_alloc.
+  virtual ~Operation() = default;
+  // Allocates all that `run_on` needs on at most this many threads, once. Throws std::bad_alloc.
   virtual void prepare(int threads) = 0;
-  virtual void run(const void* x, void* y, Pool& pool) noexcept = 0;
-  // Bytes that it holds: packed lookups and dictionary, and the tile of S, prepared or not.
+  virtual void run_on(const void* const* inputs, void* y, Pool& pool) noexcept = 0;
+  // Bytes that it holds, as packed weights and what it computes on the way, prepared or not.
   virtual size_t bytes() const = 0;
 
   std::string kernel;   // its form, e.g. "avx512 registers 64"
   double seconds = 0;   // predicted, on one thread
+};
+
+class Layer : public Operation {
+ public:
+  virtual void run(const void* x, void* y, Pool& pool) noexcept = 0;
+  void run_on(const void* const* inputs, void* y, Pool& pool) noexcept final {
+    run(inputs[0], y, pool);
+  }
 };
 
 // A bound below what any form of a layer takes, known before its weights are packed.

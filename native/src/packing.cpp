@@ -8,7 +8,7 @@ namespace {
 
 // A lookup of a lane, at an element of a kernel row: c * dilation * k + i.
 template <typename T>
-struct At {
+struct Lookup {
   int element, lane;
   T value;
 };
@@ -16,14 +16,14 @@ struct At {
 // First elements of the windows over a kernel row's lookups (sorted by element). Aligned windows
 // start where the dictionary does: their loads cross fewer cache lines.
 template <typename T>
-std::vector<int> window_starts(const std::vector<At<T>>& row, int window, int k, int column,
+std::vector<int> window_starts(const std::vector<Lookup<T>>& row, int window, int k, int column,
                                bool aligned) {
   std::vector<int> starts;
-  for (const At<T>& at : row) {
-    if (!starts.empty() && at.element < starts.back() + window) continue;
-    int start = at.element;
+  for (const Lookup<T>& lookup : row) {
+    if (!starts.empty() && lookup.element < starts.back() + window) continue;
+    int start = lookup.element;
     if (aligned) {
-      const int tap = at.element / column * column, within = at.element - tap;
+      const int tap = lookup.element / column * column, within = lookup.element - tap;
       start = tap + (within < k ? within / window * window : within);
     }
     starts.push_back(start);
@@ -33,13 +33,13 @@ std::vector<int> window_starts(const std::vector<At<T>>& row, int window, int k,
 
 // Steps for each window: as many as its fullest lane needs.
 template <typename T>
-std::vector<int> window_steps(const std::vector<At<T>>& row, const std::vector<int>& starts,
+std::vector<int> window_steps(const std::vector<Lookup<T>>& row, const std::vector<int>& starts,
                               int lanes) {
   std::vector<int> count(starts.size() * lanes), steps(starts.size());
   size_t w = 0;
-  for (const At<T>& at : row) {
-    while (w + 1 < starts.size() && at.element >= starts[w + 1]) ++w;
-    ++count[w * lanes + at.lane];
+  for (const Lookup<T>& lookup : row) {
+    while (w + 1 < starts.size() && lookup.element >= starts[w + 1]) ++w;
+    ++count[w * lanes + lookup.lane];
   }
   for (w = 0; w < starts.size(); ++w) {
     const auto first = count.begin() + static_cast<ptrdiff_t>(w * lanes);
@@ -56,30 +56,30 @@ struct Reading {
 
 // First elements of the groups of `terms` that cover a row's lookups.
 template <typename T>
-std::vector<int> full_starts(const std::vector<At<T>>& row) {
+std::vector<int> full_starts(const std::vector<Lookup<T>>& row) {
   std::vector<int> starts;
-  for (const At<T>& at : row) {
-    if (starts.empty() || at.element >= starts.back() + terms<T>()) starts.push_back(at.element);
+  for (const Lookup<T>& lookup : row) {
+    if (starts.empty() || lookup.element >= starts.back() + terms<T>()) starts.push_back(lookup.element);
   }
   return starts;
 }
 
 template <typename T>
-void pack_full(PackedBlock<T>& block, const std::vector<At<T>>& row, int r,
+void pack_full(PackedBlock<T>& block, const std::vector<Lookup<T>>& row, int r,
                const std::vector<int>& starts, int lanes) {
   size_t group = block.full_step.size();
   for (int start : starts) block.full_step.push_back({r, start});
   block.full_coefficient.resize(block.full_step.size() * lanes * terms<T>());
-  for (const At<T>& at : row) {
-    while (at.element >= block.full_step[group].offset + terms<T>()) ++group;
-    block.full_coefficient[(group * lanes + at.lane) * terms<T>() + at.element -
-                           block.full_step[group].offset] = at.value;
+  for (const Lookup<T>& lookup : row) {
+    while (lookup.element >= block.full_step[group].offset + terms<T>()) ++group;
+    block.full_coefficient[(group * lanes + lookup.lane) * terms<T>() + lookup.element -
+                           block.full_step[group].offset] = lookup.value;
   }
 }
 
 // Appends a kernel row's lookups to a block; the seconds that they take for a pixel.
 template <typename T>
-double pack_row(PackedBlock<T>& block, const std::vector<At<T>>& row, int r, int k, int column,
+double pack_row(PackedBlock<T>& block, const std::vector<Lookup<T>>& row, int r, int k, int column,
                 const Reading& reading) {
   const int lanes = reading.lanes;
   std::vector<int> starts, steps;
@@ -126,14 +126,14 @@ double pack_row(PackedBlock<T>& block, const std::vector<At<T>>& row, int r, int
 }  // namespace
 
 template <typename T>
-PackedLookups<T> pack_lookups(const Spec<T>& spec, const Kernels& kernels, int window) {
+PackedLookups<T> pack_lookups(const Spec<T>& spec, const Kernels& kernels, int window,
+                              const Rates& rates) {
   const Shape& shape = spec.shape;
-  const Rates& rates = sizeof(T) == 1 ? kernels.s8 : kernels.f32;
   const int* windows = sizeof(T) == 1 ? kernels.windows_s8 : kernels.windows_f32;
   const int lanes = kernels.filters_per_block();
   const Reading reading = {lanes, windows[window], rates.step[window], rates.full_step};
   const int blocks = (shape.n + lanes - 1) / lanes, column = shape.dilation_w * shape.k;
-  std::vector<std::vector<At<T>>> rows(static_cast<size_t>(blocks) * shape.kh);
+  std::vector<std::vector<Lookup<T>>> rows(static_cast<size_t>(blocks) * shape.kh);
   for (const Coefficient<T>& p : spec.coefficients) {
     rows[static_cast<size_t>(p.filter / lanes) * shape.kh + p.r].push_back(
         {p.c * column + p.i, p.filter % lanes, p.value});
@@ -143,9 +143,9 @@ PackedLookups<T> pack_lookups(const Spec<T>& spec, const Kernels& kernels, int w
   packed.blocks.resize(blocks);
   for (int b = 0; b < blocks; ++b) {
     for (int r = 0; r < shape.kh; ++r) {
-      std::vector<At<T>>& row = rows[static_cast<size_t>(b) * shape.kh + r];
+      std::vector<Lookup<T>>& row = rows[static_cast<size_t>(b) * shape.kh + r];
       std::stable_sort(row.begin(), row.end(),
-                       [](const At<T>& x, const At<T>& y) { return x.element < y.element; });
+                       [](const Lookup<T>& x, const Lookup<T>& y) { return x.element < y.element; });
       packed.seconds += pack_row(packed.blocks[b], row, r, shape.k, column, reading);
     }
     // Kernels read whole registers.
@@ -157,10 +157,10 @@ PackedLookups<T> pack_lookups(const Spec<T>& spec, const Kernels& kernels, int w
 }
 
 template <typename T>
-std::vector<T> pack_dictionary(const Spec<T>& spec, int lanes) {
+LineVector<T> pack_dictionary(const Spec<T>& spec, int lanes) {
   const int m = spec.shape.m, k = spec.shape.k;
   const int groups = (m + terms<T>() - 1) / terms<T>(), blocks = (k + lanes - 1) / lanes;
-  std::vector<T> packed(static_cast<size_t>(blocks) * groups * lanes * terms<T>() + kSlack);
+  LineVector<T> packed(static_cast<size_t>(blocks) * groups * lanes * terms<T>() + kSlack);
   for (int i = 0; i < k; ++i) {
     for (int c = 0; c < m; ++c) {
       const size_t group = static_cast<size_t>(i / lanes) * groups + c / terms<T>();
@@ -171,9 +171,9 @@ std::vector<T> pack_dictionary(const Spec<T>& spec, int lanes) {
   return packed;
 }
 
-template PackedLookups<int8_t> pack_lookups(const Spec<int8_t>&, const Kernels&, int);
-template PackedLookups<float> pack_lookups(const Spec<float>&, const Kernels&, int);
-template std::vector<int8_t> pack_dictionary(const Spec<int8_t>&, int);
-template std::vector<float> pack_dictionary(const Spec<float>&, int);
+template PackedLookups<int8_t> pack_lookups(const Spec<int8_t>&, const Kernels&, int, const Rates&);
+template PackedLookups<float> pack_lookups(const Spec<float>&, const Kernels&, int, const Rates&);
+template LineVector<int8_t> pack_dictionary(const Spec<int8_t>&, int);
+template LineVector<float> pack_dictionary(const Spec<float>&, int);
 
 }  // namespace lcnn

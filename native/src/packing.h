@@ -3,7 +3,9 @@
 
 #include <vector>
 
+#include "buffer.h"
 #include "layer.h"
+#include "rates.h"
 
 namespace lcnn {
 
@@ -11,10 +13,10 @@ namespace lcnn {
 template <typename T>
 struct PackedBlock {
   std::vector<Step> step;
-  std::vector<uint8_t> index;
-  std::vector<T> coefficient;
+  LineVector<uint8_t> index;
+  LineVector<T> coefficient;
   std::vector<Step> full_step;
-  std::vector<T> full_coefficient;
+  LineVector<T> full_coefficient;
 
   Lookups<T> lookups() const {
     return {static_cast<int>(step.size()),      step.data(),      index.data(), coefficient.data(),
@@ -31,11 +33,12 @@ struct PackedLookups {
 
 // The lookups for the i-th of a kernel's windows.
 template <typename T>
-PackedLookups<T> pack_lookups(const Spec<T>& spec, const Kernels& kernels, int window);
+PackedLookups<T> pack_lookups(const Spec<T>& spec, const Kernels& kernels, int window,
+                              const Rates& rates);
 
 // D in blocks x ceil(m / terms) x lanes x terms, zeros where k or m end.
 template <typename T>
-std::vector<T> pack_dictionary(const Spec<T>& spec, int lanes);
+LineVector<T> pack_dictionary(const Spec<T>& spec, int lanes);
 
 // How many lookups of a lane a step holds.
 template <typename T>

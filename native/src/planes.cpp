@@ -128,8 +128,8 @@ class PlanesLayer : public Layer {
   // The last rows of the strip before are the first of this one.
   void keep_rows(int thread, Pool& pool) {
     const int phases = shape_.stride_h * shape_.stride_w;
-    const Part part(shape_.k * phases, thread, pool.threads());
-    for (int i = part.first; i < part.last; ++i) {
+    const Share share(shape_.k * phases, thread, pool.threads());
+    for (int i = share.first; i < share.last; ++i) {
       float* rows = s_.data() + i * phase_;
       std::memmove(rows, rows + static_cast<size_t>(strip_) * pitch_,
                    static_cast<size_t>(reach_h_) * pitch_ * sizeof(float));
@@ -140,8 +140,8 @@ class PlanesLayer : public Layer {
   void dictionary_stage(const float* x, int top, int bottom, int first, int thread, Pool& pool) {
     const Shape& s = shape_;
     const int sub_rows = bottom - top + reach_h_ - first;
-    const Part part(sub_rows * s.stride_h, thread, pool.threads());
-    for (int item = part.first; item < part.last; ++item) {
+    const Share share(sub_rows * s.stride_h, thread, pool.threads());
+    for (int item = share.first; item < share.last; ++item) {
       const int sub_row = first + item / s.stride_h, phase_h = item % s.stride_h;
       const int row = (top + sub_row) * s.stride_h + phase_h - s.pad_top;
       for (int phase_w = 0; phase_w < s.stride_w; ++phase_w) {
@@ -191,20 +191,20 @@ class PlanesLayer : public Layer {
   void lookup_stage(float* y, int top, int bottom, int thread, Pool& pool) {
     const Shape& s = shape_;
     if (s.out_h * s.out_w == 1 && kernels_.pixel_f32 != nullptr) {
-      const Part part(s.n, thread, pool.threads());
-      kernels_.pixel_f32(s_.data(), {first_.data() + part.first, offset_.data(), value_.data()},
-                         {values_.y_bias.data() + part.first, values_.y_lowest, values_.y_highest},
-                         part.last - part.first, y + part.first);
+      const Share share(s.n, thread, pool.threads());
+      kernels_.pixel_f32(s_.data(), {first_.data() + share.first, offset_.data(), value_.data()},
+                         {values_.y_bias.data() + share.first, values_.y_lowest, values_.y_highest},
+                         share.last - share.first, y + share.first);
       return;
     }
     const int lanes = kernels_.vector_f32, block = kernels_.lanes;
     const int run = kMostVectors * lanes, pixels = (bottom - top - 1) * pitch_ + s.out_w;
     const int runs = (pixels + run - 1) / run, blocks = (s.n + block - 1) / block;
-    const Part part(runs * blocks, thread, pool.threads());
+    const Share share(runs * blocks, thread, pool.threads());
     float* sums = scratch_[thread].sums.data();
     float **first = scratch_[thread].pixels.data(), **to = scratch_[thread].outputs.data();
     int placed = -1;
-    for (int item = part.first; item < part.last; ++item) {
+    for (int item = share.first; item < share.last; ++item) {
       const int p = item / blocks * run, j = item % blocks * block;
       const int vectors = std::min(kMostVectors, (pixels - p + lanes - 1) / lanes);
       if (placed != p) {
@@ -234,7 +234,8 @@ class PlanesLayer : public Layer {
   Shape shape_;
   Quantized<float> values_;
   bool poison_;
-  std::vector<float> dictionary_, value_;
+  LineVector<float> dictionary_;
+  std::vector<float> value_;
   std::vector<int32_t> first_, offset_;
   int reach_h_, reach_w_, pitch_, strip_;
   size_t phase_, plane_, size_;

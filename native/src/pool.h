@@ -73,10 +73,10 @@ class Pool {
   Pool *previous_ = nullptr, *next_ = nullptr;  // in the list of all pools
 };
 
-// The part of `count` items, from `first` to below `last`, that falls to a thread.
-struct Part {
+// The share of `count` items, from `first` to below `last`, that falls to a thread.
+struct Share {
   int first, last;
-  Part(int count, int thread, int threads)
+  Share(int count, int thread, int threads)
       : first(static_cast<int>(static_cast<long long>(count) * thread / threads)),
         last(static_cast<int>(static_cast<long long>(count) * (thread + 1) / threads)) {}
 };

@@ -17,18 +17,18 @@ constexpr int kRun = 96;
 
 // What int8 and float32 kernels differ in.
 template <typename T>
-struct Of;
+struct Arithmetic;
 
 template <>
-struct Of<int8_t> {
+struct Arithmetic<int8_t> {
   using S = uint8_t;
 
-  struct To {
+  struct Output {
     std::vector<int32_t> bias;
     std::vector<float> scale;
     int32_t zero_point, lowest, highest;
 
-    Requantize at(int lane) const {
+    Requantize from(int lane) const {
       return {bias.data() + lane, scale.data() + lane, zero_point, lowest, highest};
     }
   };
@@ -36,15 +36,14 @@ struct Of<int8_t> {
   // Where a kernel takes activations as value + 128, their zero point moves too.
   static int shift(const Kernels& kernels) { return kernels.unsigned_s ? 128 : 0; }
 
-  static To to_s(const Spec<int8_t>& spec, const Kernels& kernels, size_t padded) {
+  static Output to_s(const Spec<int8_t>& spec, const Kernels& kernels, size_t padded) {
     const Quantized<int8_t>& q = spec.values;
-    To to{q.s_bias, q.s_scale, q.s_zero, q.s_lowest, q.s_highest};
+    Output to{q.s_bias, q.s_scale, q.s_zero, q.s_lowest, q.s_highest};
     for (int i = 0; i < spec.shape.k; ++i) {
-      int32_t sum = 0;
       for (int c = 0; c < spec.shape.m; ++c) {
-        sum += spec.dictionary[static_cast<size_t>(i) * spec.shape.m + c];
+        const int8_t value = spec.dictionary[static_cast<size_t>(i) * spec.shape.m + c];
+        to.bias[i] -= kernels.surplus(value, q.x_zero);
       }
-      to.bias[i] -= (q.x_zero + shift(kernels)) * sum;
     }
     to.bias.resize(padded);
     to.scale.resize(padded);
@@ -54,11 +53,11 @@ struct Of<int8_t> {
     return to;
   }
 
-  static To to_y(const Spec<int8_t>& spec, const Kernels& kernels, size_t padded) {
+  static Output to_y(const Spec<int8_t>& spec, const Kernels& kernels, size_t padded) {
     const Quantized<int8_t>& q = spec.values;
-    To to{q.y_bias, q.y_scale, q.y_zero, q.y_lowest, q.y_highest};
+    Output to{q.y_bias, q.y_scale, q.y_zero, q.y_lowest, q.y_highest};
     for (const Coefficient<int8_t>& p : spec.coefficients) {
-      to.bias[p.filter] -= (q.s_zero + shift(kernels)) * p.value;
+      to.bias[p.filter] -= kernels.surplus(p.value, q.s_zero);
     }
     to.bias.resize(padded);
     to.scale.resize(padded);
@@ -70,8 +69,8 @@ struct Of<int8_t> {
   }
 
   static void dictionary(const Kernels& kernels, const int8_t* x, ptrdiff_t stride, S* const* s,
-                         int pixels, const Dictionary<int8_t>& d, const To& to) {
-    kernels.dictionary_s8(x, stride, s, pixels, d, to.at(0));
+                         int pixels, const Dictionary<int8_t>& d, const Output& to) {
+    kernels.dictionary_s8(x, stride, s, pixels, d, to.from(0));
   }
 
   static void copy(const Kernels& kernels, const int8_t* x, S* s, int channels) {
@@ -80,32 +79,32 @@ struct Of<int8_t> {
   }
 
   static void lookup(const Kernels& kernels, const S* const* rows, int step, int pixels, int window,
-                     const Lookups<int8_t>& lookups, const To& to, int lane, int8_t* y, size_t n,
+                     const Lookups<int8_t>& lookups, const Output& to, int lane, int8_t* y, size_t n,
                      int filters) {
-    kernels.lookup_s8(rows, step, pixels, window, lookups, to.at(lane), y, n, filters);
+    kernels.lookup_s8(rows, step, pixels, window, lookups, to.from(lane), y, n, filters);
   }
 };
 
 template <>
-struct Of<float> {
+struct Arithmetic<float> {
   using S = float;
 
-  struct To {
+  struct Output {
     std::vector<float> bias;
     float lowest, highest;
     bool poison;
 
-    Activate at(int lane) const { return {bias.data() + lane, lowest, highest, poison}; }
+    Activate from(int lane) const { return {bias.data() + lane, lowest, highest, poison}; }
   };
 
-  static To to_s(const Spec<float>& spec, const Kernels&, size_t padded) {
-    To to{spec.values.s_bias, spec.values.s_lowest, spec.values.s_highest, poisons(spec)};
+  static Output to_s(const Spec<float>& spec, const Kernels&, size_t padded) {
+    Output to{spec.values.s_bias, spec.values.s_lowest, spec.values.s_highest, poisons(spec)};
     to.bias.resize(padded);
     return to;
   }
 
-  static To to_y(const Spec<float>& spec, const Kernels&, size_t padded) {
-    To to{spec.values.y_bias, spec.values.y_lowest, spec.values.y_highest, false};
+  static Output to_y(const Spec<float>& spec, const Kernels&, size_t padded) {
+    Output to{spec.values.y_bias, spec.values.y_lowest, spec.values.y_highest, false};
     to.bias.resize(padded);
     return to;
   }
@@ -113,8 +112,8 @@ struct Of<float> {
   static float padding(const Spec<float>&, const Kernels&) { return 0; }
 
   static void dictionary(const Kernels& kernels, const float* x, ptrdiff_t stride, float* const* s,
-                         int pixels, const Dictionary<float>& d, const To& to) {
-    kernels.dictionary_f32(x, stride, s, pixels, d, to.at(0));
+                         int pixels, const Dictionary<float>& d, const Output& to) {
+    kernels.dictionary_f32(x, stride, s, pixels, d, to.from(0));
   }
 
   static void copy(const Kernels&, const float* x, float* s, int channels) {
@@ -122,24 +121,24 @@ struct Of<float> {
   }
 
   static void lookup(const Kernels& kernels, const float* const* rows, int step, int pixels,
-                     int window, const Lookups<float>& lookups, const To& to, int lane, float* y,
+                     int window, const Lookups<float>& lookups, const Output& to, int lane, float* y,
                      size_t n, int filters) {
-    kernels.lookup_f32(rows, step, pixels, window, lookups, to.at(lane), y, n, filters);
+    kernels.lookup_f32(rows, step, pixels, window, lookups, to.from(lane), y, n, filters);
   }
 };
 
 template <typename T>
 class Registers : public Layer {
-  using S = typename Of<T>::S;
+  using S = typename Arithmetic<T>::S;
 
  public:
   Registers(const Spec<T>& spec, const Kernels& kernels, PackedLookups<T> lookups)
       : kernels_(kernels), shape_(spec.shape), lookups_(std::move(lookups)) {
     if (!spec.dictionary.empty()) {
       dictionary_ = pack_dictionary(spec, kernels.lanes);
-      to_s_ = Of<T>::to_s(spec, kernels, shape_.k + kSlack);
+      to_s_ = Arithmetic<T>::to_s(spec, kernels, shape_.k + kSlack);
     }
-    to_y_ = Of<T>::to_y(spec, kernels, shape_.n + kSlack);
+    to_y_ = Arithmetic<T>::to_y(spec, kernels, shape_.n + kSlack);
     columns_ = std::max(shape_.pad_left + shape_.w,
                         (shape_.out_w - 1) * shape_.stride_w +
                             (shape_.kw - 1) * shape_.dilation_w + 1);
@@ -153,7 +152,7 @@ class Registers : public Layer {
     const int strips = (shape_.out_h + rows - 1) / rows;
     strip_ = (shape_.out_h + strips - 1) / strips;
     slots_ = (strip_ - 1) * shape_.stride_h + reach;
-    padding_ = Of<T>::padding(spec, kernels);
+    padding_ = Arithmetic<T>::padding(spec, kernels);
   }
 
   void prepare(int threads) override {
@@ -219,7 +218,7 @@ class Registers : public Layer {
 
   void dictionary_stage(const T* x, const T* x_end, int first, int end, int thread, Pool& pool) {
     const int pixels = (end - first) * shape_.w;
-    const Part part(pixels, thread, pool.threads());
+    const Share share(pixels, thread, pool.threads());
     // Kernels read channels in groups, so the last pixels' may reach beyond the tensor.
     const int groups = (shape_.m + terms<T>() - 1) / terms<T>();
     int inside = pixels;
@@ -227,12 +226,12 @@ class Registers : public Layer {
            x_end - pixel(x, first, inside - 1) < groups * terms<T>()) {
       --inside;
     }
-    const int last = std::max(part.first, std::min(part.last, inside));
+    const int last = std::max(share.first, std::min(share.last, inside));
     // Pixels of one row are equally far apart; those of all rows if none is skipped.
     const bool even = shape_.dictionary_stride_h == 1 && shape_.dictionary_stride_w == 1;
     const ptrdiff_t stride = static_cast<ptrdiff_t>(shape_.dictionary_stride_w) * shape_.m;
     S* to[kRun];
-    for (int p = part.first; p < last;) {
+    for (int p = share.first; p < last;) {
       const T* from = pixel(x, first, p);
       int row = first + p / shape_.w, column = p % shape_.w, run = 0;
       S* s = slot(row) + static_cast<size_t>(shape_.pad_left + column) * shape_.k;
@@ -248,18 +247,18 @@ class Registers : public Layer {
         }
       }
       if (dictionary_.empty()) {
-        for (int i = 0; i < run; ++i) Of<T>::copy(kernels_, from + i * stride, to[i], shape_.k);
+        for (int i = 0; i < run; ++i) Arithmetic<T>::copy(kernels_, from + i * stride, to[i], shape_.k);
       } else {
-        Of<T>::dictionary(kernels_, from, stride, to, run, packed(), to_s_);
+        Arithmetic<T>::dictionary(kernels_, from, stride, to, run, packed(), to_s_);
       }
     }
-    for (int p = last; p < part.last; ++p) {
+    for (int p = last; p < share.last; ++p) {
       const T* from = pixel(x, first, p);
       T* copy = scratch_[thread].pixel.data();
       std::memcpy(copy, from, shape_.m * sizeof(T));
       to[0] = slot(first + p / shape_.w) +
               static_cast<size_t>(shape_.pad_left + p % shape_.w) * shape_.k;
-      Of<T>::dictionary(kernels_, copy, 0, to, 1, packed(), to_s_);
+      Arithmetic<T>::dictionary(kernels_, copy, 0, to, 1, packed(), to_s_);
     }
   }
 
@@ -275,14 +274,14 @@ class Registers : public Layer {
   void lookup_stage(T* y, int top, int bottom, int thread, Pool& pool) {
     const int rows = bottom - top, filters = kernels_.filters_per_block();
     const S** from = scratch_[thread].rows.data();
-    const Part part(static_cast<int>(lookups_.blocks.size()) * rows, thread, pool.threads());
-    for (int item = part.first; item < part.last; ++item) {
+    const Share share(static_cast<int>(lookups_.blocks.size()) * rows, thread, pool.threads());
+    for (int item = share.first; item < share.last; ++item) {
       const int block = item / rows, row = top + item % rows;
       for (int r = 0; r < shape_.kh; ++r) {
         const int s_row = row * shape_.stride_h - shape_.pad_top + r * shape_.dilation_h;
         from[r] = s_row >= 0 && s_row < shape_.h ? slot(s_row) : s_.data() + row_ * slots_;
       }
-      Of<T>::lookup(kernels_, from, shape_.stride_w * shape_.k, shape_.out_w,
+      Arithmetic<T>::lookup(kernels_, from, shape_.stride_w * shape_.k, shape_.out_w,
                     lookups_.window, lookups_.blocks[block].lookups(), to_y_, block * filters,
                     y + static_cast<size_t>(row) * shape_.out_w * shape_.n + block * filters,
                     shape_.n, std::min(filters, shape_.n - block * filters));
@@ -292,8 +291,8 @@ class Registers : public Layer {
   const Kernels& kernels_;
   Shape shape_;
   PackedLookups<T> lookups_;
-  std::vector<T> dictionary_;
-  typename Of<T>::To to_s_{}, to_y_{};
+  LineVector<T> dictionary_;
+  typename Arithmetic<T>::Output to_s_{}, to_y_{};
   int columns_, strip_, slots_;
   size_t row_;      // elements of a row of S, with its padding
   S padding_;

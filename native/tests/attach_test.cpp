@@ -1,5 +1,6 @@
 // What the delegate makes of a runtime that is none that it knows, and of graphs that LiteRT would
 // not make: it claims nothing, and fails no load.
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <string>
@@ -86,6 +87,9 @@ void test_plain() {
     with(layers, nothing, [&](Model& model) {
       check(claimed() == layers, "a plain model is not claimed");
       check(model.runtime.run(), "a plain model does not run");
+      const std::string profile = model.runtime.profile();
+      check(std::count(profile.begin(), profile.end(), '(') == layers,
+            "the profile does not name each layer: " + profile);
     });
   }
 }

@@ -1,6 +1,7 @@
 // What is packed holds each coefficient once, where a kernel reads it, and nothing else.
 #include "../src/packing.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <random>
@@ -77,7 +78,7 @@ void read(const lcnn::Lookups<T>& l, int block, int lanes, int window, const std
 template <typename T>
 void test_lookups(const lcnn::Kernels& kernels, const lcnn::Spec<T>& spec, const std::string& what) {
   const int* windows = sizeof(T) == 1 ? kernels.windows_s8 : kernels.windows_f32;
-  const lcnn::Rates& rates = sizeof(T) == 1 ? kernels.s8 : kernels.f32;
+  const lcnn::Rates& rates = lcnn::rates(kernels, sizeof(T) == 1);
   const lcnn::Shape& s = spec.shape;
   const int lanes = kernels.filters_per_block();
   std::map<Place, T> expected;
@@ -85,7 +86,7 @@ void test_lookups(const lcnn::Kernels& kernels, const lcnn::Spec<T>& spec, const
     expected[{p.filter, p.r, p.c * s.dilation_w * s.k + p.i}] = p.value;
   }
   for (int i = 0; i < lcnn::kWindows && windows[i] > 0; ++i) {
-    const auto packed = lcnn::pack_lookups(spec, kernels, i);
+    const auto packed = lcnn::pack_lookups(spec, kernels, i, rates);
     check(packed.window == windows[i], what + ": another window");
     check(packed.blocks.size() == static_cast<size_t>((s.n + lanes - 1) / lanes),
           what + ": another number of blocks");
@@ -111,8 +112,9 @@ void test_dictionary(const lcnn::Kernels& kernels, const lcnn::Spec<T>& spec,
                      const std::string& what) {
   constexpr int kTerms = lcnn::terms<T>();
   const int m = spec.shape.m, k = spec.shape.k, groups = (m + kTerms - 1) / kTerms;
-  const std::vector<T> packed = lcnn::pack_dictionary(spec, kernels.lanes);
-  std::vector<T> expected(packed.size());
+  const auto packed = lcnn::pack_dictionary(spec, kernels.lanes);
+  auto expected = packed;
+  std::fill(expected.begin(), expected.end(), T{0});
   for (int row = 0; row < k; ++row) {
     for (int c = 0; c < m; ++c) {
       const int block = row / kernels.lanes, lane = row % kernels.lanes;
@@ -121,6 +123,7 @@ void test_dictionary(const lcnn::Kernels& kernels, const lcnn::Spec<T>& spec,
     }
   }
   check(packed == expected, what + ": another dictionary");
+  check(reinterpret_cast<uintptr_t>(packed.data()) % 64 == 0, what + ": across cache lines");
 }
 
 template <typename T>

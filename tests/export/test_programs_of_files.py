@@ -71,12 +71,16 @@ def test_files_are_timed_in_silent_processes_and_the_turns_are_told(exported):
 @pytest.mark.slow
 def test_a_single_run_is_said_to_be_cold_and_the_delegate_has_a_row(exported):
     _, path = exported
-    done = run("export/benchmark.py", path, "--runs=2", "--batch=1", *DELEGATE)
+    done = run("export/benchmark.py", path, "--runs=2", "--batch=1", "--profile", *DELEGATE)
     assert (done.returncode, done.stderr) == (0, "")
-    turns, _, *rows = done.stdout.splitlines()
+    whole, profile = done.stdout.split("\n\n")
+    turns, _, *rows = whole.splitlines()
     assert turns.startswith("2 turns of 1 run, cold; 1 thread;")
     names = [row.split("  ")[0] for row in rows]
     assert names == [str(path), *(f"{path}, delegate" for _ in DELEGATE)]
+    layers_of = [line.split()[0] for line in profile.splitlines()[2 + len(rows) : -1]]
+    assert [name.removesuffix("_1") for name in layers_of].count("lookup_conv2d") == 1
+    assert profile.splitlines()[-1].startswith("sum ")
 
 
 @pytest.mark.slow

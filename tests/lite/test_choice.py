@@ -439,7 +439,8 @@ def test_auto_takes_sparse_where_the_delegate_is_faster_than_all_else(monkeypatc
     assert min(stock, key=stock.get) == "folded"
 
     def chosen(seconds, way="auto", **arguments):
-        prediction = delegate_price.Prediction("some kernel", seconds, 100)
+        dense = prices.DEFAULT.float32.convolution[0]
+        prediction = delegate_price.Prediction("some kernel", seconds, dense, 100)
         monkeypatch.setattr(delegate_price, "predict", lambda layer, quantize: prediction)
         (found,) = choose_lowerings(model, way, **arguments)
         return found.lowering, found.delegate and found.delegate.kernel

@@ -1,16 +1,21 @@
 """The programs of native/tests: what the library does not show, each allocation failing in turn.
 
-They are built with the library's sources, which takes a minute.
+They are built with the library's sources, which takes a minute; and anew with the AVX-512 kernels
+on SIMDe, so that every x86-64 processor tests them.
 """
 
 import pathlib
+import platform
 import shutil
 import subprocess
 
 import pytest
+from support import native_layers
 
 NATIVE = pathlib.Path(__file__).resolve().parents[2] / "native"
-PROGRAMS = ("allocations", "attach", "denormals", "packing", "sharing", "sparse", "threads")
+SIMDE = pathlib.Path("/usr/include/simde/x86/avx512.h")
+PROGRAMS = ("allocations", "attach", "denormals", "elementwise", "packing", "sharing", "sparse")
+PROGRAMS += ("threads",)
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,6 +48,36 @@ def build(tmp_path_factory):
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(build, program):
     run(build / f"{program}_test", seconds=300)
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    if platform.machine() != "x86_64" or not SIMDE.exists():
+        pytest.skip("no x86-64, or no SIMDe: apt-get install libsimde-dev")
+    folder = tmp_path_factory.mktemp("emulated")
+    options = ("-DLCNN_TESTS=ON", "-DLCNN_EMULATE=ON", "-DCMAKE_BUILD_TYPE=None")
+    run("cmake", "-S", NATIVE, "-B", folder, *options, "-DCMAKE_CXX_FLAGS=-O1")
+    run("cmake", "--build", folder, "--parallel", "2")
+    return folder
+
+
+def test_avx512_against_the_reference(emulated):
+    library = native_layers.Library(emulated / "liblcnn_delegate.so")
+    assert library.available()[0] == "avx512"
+    for case in native_layers.grid():
+        for dtype, forms in native_layers.FORMS.items():
+            layer = native_layers.MAKE[dtype](case)
+            for form in forms:
+                native_layers.check(library, case, dtype, "avx512", form, layer)
+
+
+def test_avx512_against_portable_kernels(emulated):
+    """int8 to the last bit, on one to four threads."""
+    run(emulated / "threads_test", seconds=300)
+
+
+def test_avx512_on_random_layers(emulated):
+    assert int(run(emulated / "fuzz_layer_random", 30).split()[0]) > 1000
 
 
 def test_all_programs_are_run():

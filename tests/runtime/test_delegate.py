@@ -86,6 +86,8 @@ def really_run(content):
     interpreter, claims = load(content, WAYS[0], NO_XNNPACK)
     count = 0
     for line in claims.splitlines():
+        if not line.startswith("claimed "):
+            continue
         name = line.removeprefix("claimed ").split(": ")[0]
         # The report cuts long names.
         (source,) = (s for long, s in sources.items() if long == name or long[:200] == name)
@@ -96,12 +98,13 @@ def really_run(content):
     return count
 
 
-def check(content, images, claimed, pairs=True):
+def check(content, images, claimed, pairs=True, between=None):
     """That the delegate computes what LiteRT computes, each time and on any number of threads.
 
     Args:
         claimed: how many layers it has to run; None for any.
         pairs: whether all of them have a dictionary.
+        between: what it has to run between them, a word of each; None for anything.
     """
     expected = run(load(content)[0], images)
     first = None
@@ -109,6 +112,8 @@ def check(content, images, claimed, pairs=True):
         interpreter, claims = load(content, options)
         lines = [line for line in claims.splitlines() if line.startswith("claimed")]
         assert claimed is None or len(lines) == claimed, claims
+        others = [line for line in claims.splitlines() if line.startswith("between")]
+        assert between is None or [line.split("; ")[1].split()[-1] for line in others] == between
         for _ in range(2):
             outputs = run(interpreter, images)
             for one, other in zip(outputs, first or outputs, strict=True):
@@ -187,7 +192,74 @@ def test_layers_in_a_row_and_around_a_sum(quantize):
     model = keras.Model(inputs, LookupDense(9, 7)(x))
     model.get_layer("bn").set_weights([random(16, seed) ** 2 + 0.1 for seed in range(4)])
     project(model, 3)
-    check(file_of(model, quantize), random((4, 12, 10, 6), 7), 6)
+    check(file_of(model, quantize), random((4, 12, 10, 6), 7), 6, between=["sum"])
+
+
+def block(quantize, channels, strides, activation):
+    """Two lookup layers around maximum pooling, beside a 1x1 shortcut, and one behind their sum."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((13, 11, 4))
+    first = LookupConv2D(channels, 3, 6, padding="same", activation="relu")(inputs)
+    pooled = keras.layers.MaxPooling2D(3, strides, padding="same")(first)
+    x = LookupConv2D(channels, 3, 8, padding="same")(pooled)
+    shortcut = keras.layers.Conv2D(channels, 1, strides=strides)(first)
+    x = keras.layers.Activation(activation)(keras.layers.Add()([x, shortcut]))
+    model = keras.Model(inputs, LookupConv2D(9, 3, 7)(x))
+    project(model, 3)
+    return file_of(model, quantize)
+
+
+@pytest.mark.parametrize("quantize", QUANTIZATIONS)
+@pytest.mark.parametrize(
+    ("channels", "strides", "activation"),
+    [(16, 2, "relu"), (36, 1, "linear"), (20, (2, 1), "relu6")],
+)
+def test_what_lies_between_layers(channels, strides, activation, quantize):
+    content = block(quantize, channels, strides, activation)
+    # Of a NaN and a number, what the maximum is depends on their order: left to LiteRT.
+    between = ["1x1", "sum"] if quantize is None else ["maximum", "1x1", "sum"]
+    images = random((4, 13, 11, 4), 7)
+    _, claims = load(content, WAYS[0])
+    told = [line for line in claims.splitlines() if line.startswith("between")]
+    assert sorted(line.split("; ")[1].split()[-1] for line in told) == sorted(between), claims
+    check(content, images, 3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_int8_between_layers_is_equal_to_the_bit(seed):
+    # Numbers of all sizes: where the sum is, the scales of its operands are far apart.
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((9, 7, 8))
+    x = shortcut = LookupConv2D(20, 3, 8, padding="same")(inputs)
+    x = LookupConv2D(20, 3, 8, padding="same")(x)
+    last = LookupConv2D(20, 1, 8)
+    model = keras.Model(inputs, last(keras.layers.Add()([x, shortcut])))
+    project(model, 3)
+    kernel = model.layers[2].coefficients
+    kernel.assign(kernel * (0.02, 1.0, 50.0)[seed])
+    content = file_of(model, "int8")
+    images = random((20, 9, 7, 8), seed)
+    (expected,), (outputs,) = (run(load(content, how)[0], images) for how in (None, WAYS[1]))
+    assert "sum of" in load(content, WAYS[1])[1]
+    np.testing.assert_array_equal(outputs, expected)
+
+
+def test_infinities_and_nan_go_through_a_sum():
+    content = block(None, 16, 1, "relu")
+    images = random((3, 13, 11, 4), 7)
+    images[0, 3, 4, 1], images[1, 5, 5, 0], images[2, 8, 2, 3] = np.nan, np.inf, -np.inf
+    (expected,), (outputs,) = (run(load(content, how)[0], images) for how in (None, WAYS[0]))
+    np.testing.assert_array_equal(np.isnan(outputs), np.isnan(expected))
+    assert np.isnan(expected).any()
+
+
+def test_a_sum_that_only_others_read_is_left():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 8))
+    x = LookupConv2D(8, 3, 6, padding="same")(inputs)
+    model = keras.Model(inputs, keras.layers.Softmax()(keras.layers.Add()([x, inputs])))
+    project(model, 2)
+    check(file_of(model), random((3, 8, 8, 8), 7), 1, between=[])
 
 
 def sparse_kernel(shape, share=0.9, seed=1):

@@ -15,11 +15,13 @@ class Prediction:
     Attributes:
         kernel: how it would run, like "avx512 registers 64".
         seconds: of a run, predicted, on one thread.
+        dense_seconds: what a multiplication of LiteRT's dense convolution is taken to need here.
         bytes: what it would hold: packed lookups and dictionary, and a tile of S.
     """
 
     kernel: str
     seconds: float
+    dense_seconds: float
     bytes: int
 
 
@@ -69,6 +71,7 @@ def predict(layer, quantize=None):
         return Prediction(
             library.lcnn_layer_kernel(made).decode(),
             library.lcnn_layer_seconds(made),
+            library.lcnn_dense_seconds(quantize == "int8"),
             library.lcnn_layer_bytes(made),
         )
     finally:

@@ -54,13 +54,14 @@ class Rates:
             a convolution.
         plane: for an element that is gathered, scaled and added.
         call: for a call of any other operator.
-        delegate: what the native delegate takes, over what it predicts.
+        delegate: what the native delegate takes, over what it predicts; None where that is not of
+            this machine: then what it predicts in dense multiplications counts.
     """
 
     convolution: tuple
     plane: float
     call: float
-    delegate: float = 1.0
+    delegate: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +95,11 @@ class Prices:
         return first + rates.plane * elements + rates.call * calls
 
     def delegate_seconds(self, prediction, quantize=None):
-        """Predicted seconds with the native delegate, of a `native.Prediction`."""
-        return self._rates(quantize).delegate * prediction.seconds
+        """Predicted seconds with the native delegate, of a `delegate_price.Prediction`."""
+        rates = self._rates(quantize)
+        if rates.delegate is None:
+            return prediction.seconds / prediction.dense_seconds * rates.convolution[0]
+        return rates.delegate * prediction.seconds
 
     def _rates(self, quantize):
         return self.int8 if quantize == "int8" else self.float32
@@ -191,7 +195,7 @@ def machine(path=None):
 def _kept_path():
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     made_of = [platform.machine(), platform.processor(), metadata.version("ai-edge-litert")]
-    made_of.append(native.available())
+    made_of.append(native.ABI if native.available() else None)
     with contextlib.suppress(OSError):
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         known = ("model name", "flags", "Features", "CPU part")
@@ -258,7 +262,7 @@ def _rates(quantize):
     convolution, _ = nnls(scaled, np.ones(len(features)))
     gathers = np.array([[x.elements, x.calls] for x in (large, small)], float)
     (plane, call), _ = nnls(gathers / seconds[len(features) : gathers_end, None], np.ones(2))
-    delegate = 1.0
+    delegate = None
     if native.available():
         delegate = float(seconds[-1] / delegate_price.predict(looked_up, quantize).seconds)
     return Rates(tuple(float(c) for c in convolution), float(plane), float(call), delegate)

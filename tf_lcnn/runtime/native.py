@@ -11,7 +11,7 @@ from ai_edge_litert import interpreter as litert
 LIBRARY = pathlib.Path(__file__).with_name("liblcnn_delegate.so")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # LCNN_ABI of native/src/c_api.h.
-ABI = 2
+ABI = 3
 
 
 def available():
@@ -67,6 +67,8 @@ def library():
     for make, arrays in ((library.lcnn_layer_f32, 6), (library.lcnn_layer_s8, 9)):
         make.restype = ctypes.c_void_p
         make.argtypes = [*[ctypes.c_char_p] * 2, ctypes.c_int, *[ctypes.c_void_p] * arrays]
+    library.lcnn_dense_seconds.argtypes = [ctypes.c_int]
+    library.lcnn_dense_seconds.restype = ctypes.c_double
     for about, kind in (
         (library.lcnn_layer_kernel, ctypes.c_char_p),
         (library.lcnn_layer_seconds, ctypes.c_double),

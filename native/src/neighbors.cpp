@@ -1,0 +1,225 @@
+#include "neighbors.h"
+
+#include <algorithm>
+
+#include "buffer.h"
+#include "packing.h"
+#include "rates.h"
+
+namespace lcnn {
+namespace {
+
+const Elementwise& elementwise_of(const Kernels& kernels) {
+  return elementwise(&kernels == &kPortable);
+}
+
+// On elements that have nothing to do with each other.
+template <typename T, typename Run>
+class Sum : public Operation {
+ public:
+  Sum(size_t count, Run run) : count_(count), run_(run) { kernel = "sum"; }
+
+  void prepare(int) override {}
+  size_t bytes() const override { return 0; }
+
+  void run_on(const void* const* inputs, void* y, Pool& pool) noexcept override {
+    const T *a = static_cast<const T*>(inputs[0]), *b = static_cast<const T*>(inputs[1]);
+    pool.run([&](int thread) {
+      const Share blocks(static_cast<int>((count_ + kBlock - 1) / kBlock), thread, pool.threads());
+      const size_t first = static_cast<size_t>(blocks.first) * kBlock;
+      const size_t last = std::min(count_, static_cast<size_t>(blocks.last) * kBlock);
+      if (first < last) run_(a + first, b + first, static_cast<T*>(y) + first, last - first);
+    });
+  }
+
+ private:
+  static constexpr size_t kBlock = 1024;
+
+  size_t count_;
+  Run run_;
+};
+
+template <typename T, typename Run>
+std::unique_ptr<Operation> sum_of(size_t count, Run run) {
+  return std::make_unique<Sum<T, Run>>(count, run);
+}
+
+class MaxPool : public Operation {
+ public:
+  MaxPool(const PoolShape& shape, int8_t lowest, int8_t highest, const Kernels& kernels)
+      : shape_(shape), lowest_(lowest), highest_(highest), max_(elementwise_of(kernels).max_s8) {
+    kernel = "maximum";
+  }
+
+  void prepare(int threads) override {
+    windows_.resize(threads);
+    for (auto& window : windows_) {
+      window = Buffer<const int8_t*>(static_cast<size_t>(shape_.kh) * shape_.kw);
+    }
+  }
+  size_t bytes() const override { return 0; }
+
+  void run_on(const void* const* inputs, void* y, Pool& pool) noexcept override {
+    const PoolShape& s = shape_;
+    const auto* x = static_cast<const int8_t*>(inputs[0]);
+    auto* to = static_cast<int8_t*>(y);
+    const size_t image = static_cast<size_t>(s.in_h) * s.in_w * s.channels;
+    const size_t out_row = static_cast<size_t>(s.out_w) * s.channels;
+    pool.run([&](int thread) {
+      const Share rows(s.batch * s.out_h, thread, pool.threads());
+      for (int row = rows.first; row < rows.last; ++row) {
+        output_row(x + row / s.out_h * image, row % s.out_h * s.stride_h - s.pad_top,
+                   windows_[thread].data(), to + row * out_row);
+      }
+    });
+  }
+
+ private:
+  void output_row(const int8_t* image, int top, const int8_t** window, int8_t* to) const {
+    const PoolShape& s = shape_;
+    const int first_row = std::max(0, top), last_row = std::min(s.in_h, top + s.kh);
+    for (int column = 0; column < s.out_w; ++column, to += s.channels) {
+      const int left = column * s.stride_w - s.pad_left;
+      const int first = std::max(0, left), last = std::min(s.in_w, left + s.kw);
+      int pixels = 0;
+      for (int r = first_row; r < last_row; ++r) {
+        for (int c = first; c < last; ++c) {
+          window[pixels++] = image + (static_cast<size_t>(r) * s.in_w + c) * s.channels;
+        }
+      }
+      max_(window, pixels, to, s.channels, lowest_, highest_);
+    }
+  }
+
+  PoolShape shape_;
+  int8_t lowest_, highest_;
+  decltype(Elementwise::max_s8) max_;
+  std::vector<Buffer<const int8_t*>> windows_;  // a thread's own: the pixels of a window
+};
+
+// What the dictionary stage of a kernel takes, for a stage that writes the layer's output. Where that
+// makes unsigned bytes, value + 128, these are turned back.
+struct Int8Output {
+  std::vector<int32_t> bias;
+  std::vector<float> scale;
+  int32_t zero_point, lowest, highest;
+
+  Int8Output(const Spec<int8_t>& spec, const Kernels& kernels)
+      : bias(spec.values.s_bias), scale(spec.values.s_scale), zero_point(spec.values.s_zero),
+        lowest(spec.values.s_lowest), highest(spec.values.s_highest) {
+    const Shape& s = spec.shape;
+    const int32_t shift = kernels.unsigned_s ? 128 : 0;
+    for (int32_t* value : {&zero_point, &lowest, &highest}) *value += shift;
+    for (int i = 0; i < s.k; ++i) {
+      const int8_t* row = spec.dictionary.data() + static_cast<size_t>(i) * s.m;
+      for (int c = 0; c < s.m; ++c) bias[i] -= kernels.surplus(row[c], spec.values.x_zero);
+    }
+    bias.resize(s.k + kSlack);
+    scale.resize(s.k + kSlack);
+  }
+
+  void run(const Kernels& kernels, const int8_t* x, ptrdiff_t stride, int8_t* const* y, int pixels,
+           const Dictionary<int8_t>& d) const {
+    kernels.dictionary_s8(x, stride, reinterpret_cast<uint8_t* const*>(y), pixels, d,
+                          {bias.data(), scale.data(), zero_point, lowest, highest});
+    if (!kernels.unsigned_s) return;
+    // The pixels of a row follow one another.
+    const size_t count = static_cast<size_t>(pixels) * d.k;
+    for (size_t i = 0; i < count; ++i) y[0][i] = static_cast<int8_t>(y[0][i] ^ 0x80);
+  }
+};
+
+struct FloatOutput {
+  std::vector<float> bias;
+  float lowest, highest;
+
+  FloatOutput(const Spec<float>& spec, const Kernels&)
+      : bias(spec.values.s_bias), lowest(spec.values.s_lowest), highest(spec.values.s_highest) {
+    bias.resize(spec.shape.k + kSlack);
+  }
+
+  void run(const Kernels& kernels, const float* x, ptrdiff_t stride, float* const* y, int pixels,
+           const Dictionary<float>& d) const {
+    kernels.dictionary_f32(x, stride, y, pixels, d, {bias.data(), lowest, highest});
+  }
+};
+
+template <typename T, typename Output>
+class Pointwise : public Operation {
+ public:
+  Pointwise(const Spec<T>& spec, const Kernels& kernels)
+      : kernels_(kernels), shape_(spec.shape), dictionary_(pack_dictionary(spec, kernels.lanes)),
+        output_(spec, kernels) {
+    const Rates rates = measured_rates(kernels, sizeof(T) == 1);
+    const double values = static_cast<double>(shape_.batch) * shape_.h * shape_.w * shape_.k;
+    kernel = std::string(kernels.name) + " 1x1";
+    seconds = values * (shape_.m * rates.dictionary + rates.output) + rates.call;
+  }
+
+  void prepare(int) override {}
+  size_t bytes() const override { return dictionary_.size() * sizeof(T); }
+
+  void run_on(const void* const* inputs, void* y, Pool& pool) noexcept override {
+    const Shape& s = shape_;
+    pool.run([&](int thread) {
+      const Share rows(s.batch * s.h, thread, pool.threads());
+      for (int row = rows.first; row < rows.last; ++row) {
+        const size_t image = static_cast<size_t>(row / s.h) * s.in_h;
+        const size_t in_row = image + static_cast<size_t>(row % s.h) * s.dictionary_stride_h;
+        run_row(static_cast<const T*>(inputs[0]) + in_row * s.in_w * s.m,
+                static_cast<T*>(y) + static_cast<size_t>(row) * s.w * s.k);
+      }
+    });
+  }
+
+ private:
+  void run_row(const T* x, T* y) const {
+    const Shape& s = shape_;
+    const ptrdiff_t stride = static_cast<ptrdiff_t>(s.dictionary_stride_w) * s.m;
+    T* to[kRun];
+    for (int done = 0; done < s.w; done += kRun) {
+      const int run = std::min(kRun, s.w - done);
+      for (int p = 0; p < run; ++p) to[p] = y + static_cast<size_t>(done + p) * s.k;
+      output_.run(kernels_, x + done * stride, stride, to, run, {dictionary_.data(), s.m, s.k});
+    }
+  }
+
+  static constexpr int kRun = 96;  // pixels that a kernel is given at once
+
+  const Kernels& kernels_;
+  Shape shape_;
+  LineVector<T> dictionary_;
+  Output output_;
+};
+
+}  // namespace
+
+std::unique_ptr<Operation> make_sum(const SumS8& sum, size_t count, const Kernels& kernels) {
+  const auto add = elementwise_of(kernels).sum_s8;
+  return sum_of<int8_t>(count, [add, sum](const int8_t* a, const int8_t* b, int8_t* y, size_t n) {
+    add(a, b, y, n, sum);
+  });
+}
+
+std::unique_ptr<Operation> make_sum(float lowest, float highest, size_t count,
+                                    const Kernels& kernels) {
+  const auto add = elementwise_of(kernels).sum_f32;
+  return sum_of<float>(count, [=](const float* a, const float* b, float* y, size_t n) {
+    add(a, b, y, n, lowest, highest);
+  });
+}
+
+std::unique_ptr<Operation> make_max_pool(const PoolShape& shape, int8_t lowest, int8_t highest,
+                                         const Kernels& kernels) {
+  return std::make_unique<MaxPool>(shape, lowest, highest, kernels);
+}
+
+std::unique_ptr<Operation> make_pointwise(const Spec<int8_t>& spec, const Kernels& kernels) {
+  return std::make_unique<Pointwise<int8_t, Int8Output>>(spec, kernels);
+}
+
+std::unique_ptr<Operation> make_pointwise(const Spec<float>& spec, const Kernels& kernels) {
+  return std::make_unique<Pointwise<float, FloatOutput>>(spec, kernels);
+}
+
+}  // namespace lcnn
