@@ -63,5 +63,7 @@ def test_a_layer_that_is_called_twice_leaves_the_model_whole():
 
 
 def test_sequential_models_are_cut_too():
-    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(3, 1), keras.layers.ReLU()])
+    model = keras.Sequential(
+        [keras.Input((4, 4, 3)), keras.layers.Conv2D(3, 1), keras.layers.ReLU()]
+    )
     assert len(blocks.cuts(model)) == 3

@@ -328,6 +328,7 @@ def _fit(run, name, span, steps, share):
             revised = schedule.revised * max(0.0, 1 - 1.5 * step / steps)
             if revised and layers and name != "int8":
                 _revise(gradients, layers, inputs, targets, schedule.batch, revised)
+                _forget_momenta(model.optimizer)
             inputs, targets = run.draw(span, count)
     run.done += steps * share
     ends = (losses[:10], losses[-10:])
@@ -374,6 +375,13 @@ class _Gradients:
             for layer, epsilon in zip(self.layers, epsilons, strict=True):
                 layer.epsilon = epsilon
         return totals
+
+
+def _forget_momenta(optimizer):
+    """A lookup that went would come back by the momentum that Adam still has for it."""
+    for variable in optimizer.variables:
+        if variable.name.endswith("momentum"):
+            variable.assign(ops.zeros_like(variable))
 
 
 def _revise(gradients, layers, inputs, targets, batch, share):

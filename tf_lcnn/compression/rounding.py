@@ -124,7 +124,10 @@ def rounded(model, images):
         for layer, (low, high) in zip(layers, stages, strict=True):
             layer.rounding = StageRounding(low, high)
         with intercept.calls(
-            {end: functools.partial(_rounded_call, *r) for end, r in zip(ends, outputs, strict=True)}
+            {
+                end: functools.partial(_rounded_call, *r)
+                for end, r in zip(ends, outputs, strict=True)
+            }
         ):
             yield
     finally:

@@ -140,7 +140,9 @@ def _wish(speedup, budget, plan):
     given = {"speedup": speedup, "budget": budget, "plan": plan}
     given = {name: value for name, value in given.items() if value is not None}
     if len(given) != 1:
-        raise ValueError("compress takes a speedup, a budget in milliseconds or a plan: one of them.")
+        raise ValueError(
+            "compress takes a speedup, a budget in milliseconds or a plan: one of them."
+        )
     ((name, value),) = given.items()
     if name == "plan":
         return name, taken(value)

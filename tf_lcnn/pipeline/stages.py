@@ -36,7 +36,9 @@ class Stages:
                     "or settings: take another folder."
                 )
         elif self.folder.is_dir() and any(self.folder.iterdir()):
-            raise ValueError(f"{self.folder} is not empty, and no compression: take another folder.")
+            raise ValueError(
+                f"{self.folder} is not empty, and no compression: take another folder."
+            )
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
             files.write(path, json.dumps({"mark": mark}) + "\n")
