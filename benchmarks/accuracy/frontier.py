@@ -234,7 +234,7 @@ def draw(found, path):
             if row["name"].split(":")[0] == kind
         )
         if own:
-            ms, test, labels = zip(*own, strict=True)
+            ms, test, _ = zip(*own, strict=True)
             axes.plot(ms, test, color=color, marker=marker, label=names[kind])
             for x, y, label in own:
                 axes.annotate(

@@ -46,7 +46,7 @@ def test_a_file_and_a_report_and_a_second_call_goes_on(parent, plan, tmp_path, m
     made = tf_lcnn.compress(parent, IMAGES, plan=plan, folder=tmp_path / "x", **HOW)
     assert made.path.read_bytes()[4:8] == b"TFL3"
     page = made.report.read_text(encoding="utf-8")
-    assert "<svg" in page and "int8" in page and "http://" not in page.replace("www.w3.org", "")
+    assert "<svg" in page and "int8" in page and "http" not in page
     found = json.loads((tmp_path / "x" / "report.json").read_text(encoding="utf-8"))
     assert [x["name"] for x in found["layers"]] == [x.name for x in plan.layers]
     assert found["times"]["lcnn_ms"] > 0 and found["phases"][-1]["name"] == "int8"

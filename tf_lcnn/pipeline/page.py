@@ -34,8 +34,10 @@ def render(title, found):
         _table(
             ["layer", "k", "s", "ms, dense", "ms, LCNN", "error of the plan", "after coding"],
             [
-                [x["name"], x["k"] or "dense", x["s"] or "", x["dense_ms"], x["ms"], x["error"]]
-                + [x["coded"] if x["coded"] is not None else ""]
+                [
+                    *(x["name"], x["k"] or "dense", x["s"] or "", x["dense_ms"], x["ms"]),
+                    *(x["error"], x["coded"] if x["coded"] is not None else ""),
+                ]
                 for x in layers
             ],
         ),
@@ -99,7 +101,7 @@ def _bars(title, rows):
             y += height
         y += 6
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{y + 6}" '
+        f'<svg width="720" height="{y + 6}" '
         f'font-family="sans-serif" font-size="11"><text x="0" y="14" font-size="13">'
         f"{html.escape(title)}</text>{''.join(drawn)}</svg>"
     )

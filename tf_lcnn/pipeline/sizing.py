@@ -80,11 +80,13 @@ def plan_for(model, images, wish, prices, delegate, stages, tell, seed):
     rest = max(0.0, whole - dense)
     wanted = whole / value if kind == "speedup" else value
     if wanted - rest <= least:
+        if kind == "speedup":
+            most = whole / (rest + least)
+            raise ValueError(
+                f"No sizes make {model.name} {value:g} times as fast: about {most:.2f} is the most."
+            )
         raise ValueError(
-            f"No sizes make {model.name} {value:g} times as fast: about {whole / (rest + least):.2f} "
-            "is the most."
-            if kind == "speedup"
-            else f"No sizes run {model.name} in {value:g} ms: about {rest + least:.3g} is the least."
+            f"No sizes run {model.name} in {value:g} ms: about {rest + least:.3g} is the least."
         )
     tried, budget = [], wanted - rest
     for _ in range(_TRIES):
