@@ -15,7 +15,7 @@ QEMU = "qemu-aarch64-static"
 
 def run(*command, **options):
     return subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=120, **options
+        [str(word) for word in command], capture_output=True, text=True, timeout=900, **options
     )
 
 
