@@ -18,6 +18,16 @@ from tf_lcnn.training import distillation  # noqa: F401
 
 __version__ = "0.1.0"
 
+
+def __getattr__(name):
+    # Only where it is used: it imports LiteRT, which training on another backend does without.
+    if name == "compress":
+        from tf_lcnn.pipeline.compressing import compress
+
+        return compress
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "LayerProfile",
     "LookupConv1D",
@@ -29,6 +39,7 @@ __all__ = [
     "LookupSeparableConv1D",
     "LookupSeparableConv2D",
     "ModelProfile",
+    "compress",
     "lookupify",
     "profile",
 ]

@@ -13,9 +13,9 @@ COMPILER = "aarch64-linux-gnu-g++"
 QEMU = "qemu-aarch64-static"
 
 
-def run(*command, seconds=120, **options):
+def run(*command, **options):
     return subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=seconds, **options
+        [str(word) for word in command], capture_output=True, text=True, timeout=900, **options
     )
 
 
@@ -40,7 +40,7 @@ def library(tmp_path_factory):
     answer = run(
         COMPILER, "-std=c++17", "-O3", "-fPIC", "-shared", "-fvisibility=hidden",
         "-static-libstdc++", "-static-libgcc", *sorted((ROOT / "native" / "src").glob("*.cpp")),
-        "-o", path, "-lpthread", seconds=600,
+        "-o", path, "-lpthread",
     )  # fmt: skip
     assert answer.returncode == 0, answer.stderr
     return path

@@ -18,7 +18,7 @@ TOOL = str(Path(__file__).parents[2] / "tools" / "arm64.sh")
 
 def arm64(*arguments):
     command = [TOOL, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900)
 
 
 def missing():

@@ -179,10 +179,13 @@ class _Sums:
         return self._wanted / self.count + self._offsets[1]
 
 
-def call_counts(model):
-    """id of a layer -> how often it runs in one pass; in the order of the first runs."""
+def call_counts(model, input_shape=None):
+    """id of a layer -> how often it runs in one pass; in the order of the first runs.
+
+    `input_shape`, of one input, is needed where the model leaves it open.
+    """
     counts = {}
-    for call in trace(model):
+    for call in trace(model, input_shape):
         if call.output_shape is not None:
             counts[id(call.layer)] = counts.get(id(call.layer), 0) + 1
     return counts

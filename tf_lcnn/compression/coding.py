@@ -84,7 +84,8 @@ def transcribe(parent, lcnn, pairs, lookups, images, seed=0, cache=None, report=
     images = calibration_images(parent, images)
     checks.whole_number(seed, "The seed", least=0)
     refuse_unusable_weights(parent)
-    counts, calls = activations.call_counts(parent), trace(lcnn)
+    shape = images.shape[1:]
+    counts, calls = activations.call_counts(parent, shape), trace(lcnn, shape)
     order = {key: i for i, key in enumerate(counts)}
     pairs = sorted(
         (pair for pair in pairs if id(pair[0]) in counts), key=lambda pair: order[id(pair[0])]

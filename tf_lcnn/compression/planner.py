@@ -76,13 +76,11 @@ def plan(
     images = coding.calibration_images(model, images)
     checks.whole_number(seed, "The seed", least=0)
     coding.refuse_unusable_weights(model)
-    places = sites(model)
+    shape = images.shape[1:]
+    places = sites(model, shape)
     if not places:
         raise ValueError(f"{model.name} has no layer that can have lookups: nothing to plan.")
-    dense = {site.name: site.cost(unit, prices) for site in places}
-    other = other_cost(model, dense, unit)
-    options = {site.name: _options(site, unit, prices) for site in places}
-    least = other + sum(min(cost for _, _, cost in rows) for rows in options.values())
+    dense, other, options, least = _costs(model, places, unit, prices, shape)
     if budget < least:
         raise ValueError(
             f"A budget of {budget:,.6g} {unit} cannot be kept: the smallest sizes take "
@@ -101,6 +99,32 @@ def plan(
         cost, error, k, s = chosen[name]
         choices.append(Choice(name, kernel_shape(layer), k, s, cost, dense[name], error))
     return Plan(model.name, unit, float(budget), other, tuple(choices))
+
+
+def bounds(model, unit="multiplications", prices=None, input_shape=None):
+    """(what the smallest sizes cost, what the dense model costs): between them budgets lie.
+
+    Args:
+        model, unit, prices: see `plan`.
+        input_shape: of one input, needed where the model leaves it open.
+
+    Raises:
+        ValueError: the model has no layer that can have lookups.
+    """
+    places = sites(model, input_shape)
+    if not places:
+        raise ValueError(f"{model.name} has no layer that can have lookups: nothing to plan.")
+    dense, other, _, least = _costs(model, places, unit, prices, input_shape)
+    return least, other + sum(dense.values())
+
+
+def _costs(model, places, unit, prices, shape):
+    """Of `sites`: (dense cost by name, cost of other layers, options by name, least cost)."""
+    dense = {site.name: site.cost(unit, prices) for site in places}
+    other = other_cost(model, dense, unit, shape)
+    options = {site.name: _options(site, unit, prices) for site in places}
+    least = other + sum(min(cost for _, _, cost in rows) for rows in options.values())
+    return dense, other, options, least
 
 
 def _options(site, unit, prices):

@@ -45,7 +45,7 @@ def sensitivity(model, layers, sizes, lookups, images, seed=0, *, cache=None, pr
     if mark in _KEPT:
         return _KEPT[mark]
     store = None if cache is None else Store(cache, mark, "errors")
-    counts = activations.call_counts(model)
+    counts = activations.call_counts(model, images.shape[1:])
     clean = _outputs(model, images)
     power = float(((clean - clean.mean(axis=0)) ** 2).sum())
     # Outputs that differ by rounding alone are the same.

@@ -82,10 +82,13 @@ def kernel_shape(layer):
     return tuple(family.replacing(layer).kernel_variable(layer).shape)
 
 
-def sites(model):
-    """The Sites of a model that run on the way to its outputs."""
+def sites(model, input_shape=None):
+    """The Sites of a model that run on the way to its outputs.
+
+    `input_shape`, of one input, is needed where the model leaves it open: costs are of that size.
+    """
     by_layer = {}
-    for call in trace(model):
+    for call in trace(model, input_shape):
         if call.output_shape is not None:
             by_layer.setdefault(id(call.layer), []).append(call)
     rows = []
@@ -98,11 +101,11 @@ def sites(model):
     return rows
 
 
-def other_cost(model, names, unit):
+def other_cost(model, names, unit, input_shape=None):
     """What the layers cost that are none of `names`. Milliseconds are not known of these."""
     if unit == "milliseconds":
         return 0.0
-    rest = [layer for layer in profile(model).layers if layer.name not in names]
+    rest = [layer for layer in profile(model, input_shape).layers if layer.name not in names]
     if unit == "multiplications":
         return sum(layer.multiplications or 0 for layer in rest)
     return sum(layer.bytes for layer in rest)

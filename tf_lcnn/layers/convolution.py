@@ -54,7 +54,7 @@ class _LookupConv(LookupLayer):
     def _by_stages(self, inputs, dictionary, coefficients):
         strides, one_tap = list(self.strides), math.prod(self.kernel_size) == 1
         looked_up = self._one_by_one(inputs, dictionary, strides if one_tap else 1)
-        return self._convolve(looked_up, coefficients, 1 if one_tap else strides)
+        return self._convolve(self._between(looked_up), coefficients, 1 if one_tap else strides)
 
     def _by_kernel(self, inputs, kernel):
         return self._convolve(inputs, kernel, list(self.strides))

@@ -64,7 +64,7 @@ class LookupDense(LookupLayer, keras.layers.Dense):
         return self._look_up(inputs)
 
     def _by_stages(self, inputs, dictionary, coefficients):
-        return ops.matmul(ops.matmul(inputs, dictionary), coefficients)
+        return ops.matmul(self._between(ops.matmul(inputs, dictionary)), coefficients)
 
     def _by_kernel(self, inputs, kernel):
         return ops.matmul(inputs, kernel)

@@ -164,6 +164,8 @@ class LookupLayer:
         self.sigma = None
         self.epsilon = None
         self.dictionary = None
+        # Rounds D, P and S while it is set, see `compression.rounding`.
+        self.rounding = None
 
     def _checked_size(self, dictionary_size):
         vectors = family.of_class(self).weight_vectors(self)
@@ -333,7 +335,10 @@ class LookupLayer:
 
     def _look_up(self, inputs):
         dictionary, coefficients = self._cast_weights()
-        if self.forward_path(inputs.shape) == "folded":
+        if self.rounding is not None:
+            dictionary = self.rounding.dictionary(dictionary)
+            coefficients = self.rounding.coefficients(coefficients)
+        if self.rounding is None and self.forward_path(inputs.shape) == "folded":
             kernel = sparsity.to_kernel(dictionary, coefficients, self.groups)
             outputs = self._by_kernel(inputs, kernel)
         else:
@@ -343,6 +348,10 @@ class LookupLayer:
             shape = (1, -1, *(1,) * (len(outputs.shape) - 2))
             outputs = outputs + (ops.reshape(self.bias, shape) if first else self.bias)
         return outputs if self.activation is None else self.activation(outputs)
+
+    def _between(self, looked_up):
+        """S as the lookup stage reads it."""
+        return looked_up if self.rounding is None else self.rounding.looked_up(looked_up)
 
     def _one_by_one(self, inputs, matrix, strides=1):
         """The convolution of one tap with a matrix (m, k), group by group where there are some."""

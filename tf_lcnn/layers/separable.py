@@ -68,7 +68,7 @@ class _LookupSeparableConv(LookupLayer):
 
     def _by_stages(self, inputs, dictionary, coefficients):
         looked_up = self._one_by_one(self._depthwise(inputs), dictionary)
-        return ops.conv(looked_up, coefficients, data_format=self.data_format)
+        return ops.conv(self._between(looked_up), coefficients, data_format=self.data_format)
 
     def _by_kernel(self, inputs, kernel):
         return ops.conv(self._depthwise(inputs), kernel, data_format=self.data_format)

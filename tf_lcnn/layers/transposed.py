@@ -86,7 +86,8 @@ class LookupConv2DTranspose(LookupLayer, keras.layers.Conv2DTranspose):
         return positions, positions
 
     def _by_stages(self, inputs, dictionary, coefficients):
-        return self._by_kernel(self._one_by_one(inputs, dictionary), coefficients)
+        looked_up = self._between(self._one_by_one(inputs, dictionary))
+        return self._by_kernel(looked_up, coefficients)
 
     def _by_kernel(self, inputs, kernel):
         return ops.conv_transpose(

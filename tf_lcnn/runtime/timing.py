@@ -21,6 +21,11 @@ def median_seconds(interpreters, runs=15, batch=1):
     Returns:
         array (interpreters,).
     """
+    return np.median(turns(interpreters, runs, batch), axis=0)
+
+
+def turns(interpreters, runs=15, batch=1):
+    """As `median_seconds`, with every turn: array (runs, interpreters)."""
     runs, batch = checks.whole_number(runs, "runs"), checks.whole_number(batch, "batch")
     for interpreter in interpreters:
         interpreter.set_random_input()
@@ -29,7 +34,7 @@ def median_seconds(interpreters, runs=15, batch=1):
         for j, interpreter in enumerate(interpreters):
             # The turns to warm up are overwritten.
             seconds[max(i, 0), j] = _seconds(interpreter, batch)
-    return np.median(seconds, axis=0)
+    return seconds
 
 
 def _seconds(interpreter, batch):
