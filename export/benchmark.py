@@ -32,7 +32,10 @@ flags.DEFINE_boolean("profile", False, "Time each layer by itself too.")
 
 
 def layer_times(path, delegate):
-    """Name -> (microseconds, whether the delegate runs it) of each layer of a file."""
+    """Name -> (microseconds, whether the delegate runs it) of each layer of a file.
+
+    Of a layer that is called several times it is the sum.
+    """
     with open(path, "rb") as file:
         layers = cutting.layers(file.read(), path)
     alone = [
@@ -40,10 +43,11 @@ def layer_times(path, delegate):
         for layer in layers
     ]
     seconds = timing.median_seconds(alone, FLAGS.runs, FLAGS.batch)
-    return {
-        layer.name: (1e6 * time, "claimed" in of.claims)
-        for layer, time, of in zip(layers, seconds, alone, strict=True)
-    }
+    times = {}
+    for layer, time, of in zip(layers, seconds, alone, strict=True):
+        before, _ = times.get(layer.name, (0.0, False))
+        times[layer.name] = before + 1e6 * time, "claimed" in of.claims
+    return times
 
 
 def print_profile(names, paths, delegates):

@@ -133,13 +133,12 @@ def show(figures):
 
 
 def draw(figures, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    # Only the plot needs it; and not pyplot, which looks for a display.
+    from matplotlib.figure import Figure
 
     colors = {"float32": "tab:blue", "int8": "tab:orange"}
-    grid, axes = plt.subplots(2, 3, figsize=(11, 6.5), layout="constrained")
+    grid = Figure(figsize=(11, 6.5), layout="constrained")
+    axes = grid.subplots(2, 3)
     for panel, axis in zip(PANELS, axes.flat, strict=True):
         field = FIELDS.get(panel, panel)
         for name in FORMATS:
@@ -154,7 +153,8 @@ def draw(figures, path):
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0, 0].legend(fontsize=8)
-    grid.savefig(path, dpi=110)
+    with files.replacing(path) as beside:
+        grid.savefig(beside, dpi=110, format="png")
 
 
 def main():

@@ -131,7 +131,7 @@ Candidate choose(const Neighbor& neighbor, const tflite::Context& context, const
                  int threads) {
   const std::string description =
       std::string(neighbor.name) + ": " + (neighbor.int8 ? "int8 " : "float32 ") + neighbor.what;
-  Candidate candidate{nullptr, description, kNoMemory, true};
+  Candidate candidate{nullptr, description, "", true};
   const Kernels& kernels = *options.kernels;
   try {
     std::unique_ptr<Operation> operation = neighbor.make(kernels);
@@ -143,7 +143,7 @@ Candidate choose(const Neighbor& neighbor, const tflite::Context& context, const
     candidate.claim = claim_of(neighbor.name, {neighbor.node}, neighbor.inputs, neighbor.output,
                                std::move(operation), context);
   } catch (const std::bad_alloc&) {
-    candidate.verdict = kNoMemory;
+    // Nothing is told of a neighbor that is left.
   }
   return candidate;
 }

@@ -135,15 +135,21 @@ bool read_max_pool(const Graph& graph, const GraphNode& node, Neighbor* neighbor
   return true;
 }
 
+bool has_one_tap(const Graph& graph, const tflite::Node& node) {
+  if (node.inputs->size < 2 || !graph.valid(node.inputs->data[1])) return false;
+  const tflite::IntArray* dims = graph.tensor(node.inputs->data[1]).dims;
+  return dims != nullptr && dims->size == 4 && dims->data[1] == 1 && dims->data[2] == 1;
+}
+
 template <typename T>
 bool read_pointwise(const Graph& graph, int position, Neighbor* neighbor) {
   const GraphNode& node = graph.nodes[position];
-  if (node.builtin != tflite::kConv2D) return false;
+  // Looked at first: reading a convolution goes through all of its weights.
+  if (node.builtin != tflite::kConv2D || !has_one_tap(graph, *node.node)) return false;
   auto conv = std::make_shared<Convolution<T>>();
   // Kernels read channels in groups, and must not reach beyond the tensor.
   const int group = sizeof(T) == 1 ? 4 : 1;
-  if (!read_convolution(graph, position, conv.get()) || conv->kh != 1 || conv->kw != 1 ||
-      conv->m % group != 0) {
+  if (!read_convolution(graph, position, conv.get()) || conv->m % group != 0) {
     return false;
   }
   const tflite::Type type = sizeof(T) == 1 ? tflite::kInt8 : tflite::kFloat32;

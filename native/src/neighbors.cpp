@@ -1,7 +1,9 @@
 #include "neighbors.h"
 
 #include <algorithm>
+#include <type_traits>
 
+#include "arithmetic.h"
 #include "buffer.h"
 #include "packing.h"
 #include "rates.h"
@@ -97,59 +99,15 @@ class MaxPool : public Operation {
   std::vector<Buffer<const int8_t*>> windows_;  // a thread's own: the pixels of a window
 };
 
-// What the dictionary stage of a kernel takes, for a stage that writes the layer's output. Where that
-// makes unsigned bytes, value + 128, these are turned back.
-struct Int8Output {
-  std::vector<int32_t> bias;
-  std::vector<float> scale;
-  int32_t zero_point, lowest, highest;
-
-  Int8Output(const Spec<int8_t>& spec, const Kernels& kernels)
-      : bias(spec.values.s_bias), scale(spec.values.s_scale), zero_point(spec.values.s_zero),
-        lowest(spec.values.s_lowest), highest(spec.values.s_highest) {
-    const Shape& s = spec.shape;
-    const int32_t shift = kernels.unsigned_s ? 128 : 0;
-    for (int32_t* value : {&zero_point, &lowest, &highest}) *value += shift;
-    for (int i = 0; i < s.k; ++i) {
-      const int8_t* row = spec.dictionary.data() + static_cast<size_t>(i) * s.m;
-      for (int c = 0; c < s.m; ++c) bias[i] -= kernels.surplus(row[c], spec.values.x_zero);
-    }
-    bias.resize(s.k + kSlack);
-    scale.resize(s.k + kSlack);
-  }
-
-  void run(const Kernels& kernels, const int8_t* x, ptrdiff_t stride, int8_t* const* y, int pixels,
-           const Dictionary<int8_t>& d) const {
-    kernels.dictionary_s8(x, stride, reinterpret_cast<uint8_t* const*>(y), pixels, d,
-                          {bias.data(), scale.data(), zero_point, lowest, highest});
-    if (!kernels.unsigned_s) return;
-    // The pixels of a row follow one another.
-    const size_t count = static_cast<size_t>(pixels) * d.k;
-    for (size_t i = 0; i < count; ++i) y[0][i] = static_cast<int8_t>(y[0][i] ^ 0x80);
-  }
-};
-
-struct FloatOutput {
-  std::vector<float> bias;
-  float lowest, highest;
-
-  FloatOutput(const Spec<float>& spec, const Kernels&)
-      : bias(spec.values.s_bias), lowest(spec.values.s_lowest), highest(spec.values.s_highest) {
-    bias.resize(spec.shape.k + kSlack);
-  }
-
-  void run(const Kernels& kernels, const float* x, ptrdiff_t stride, float* const* y, int pixels,
-           const Dictionary<float>& d) const {
-    kernels.dictionary_f32(x, stride, y, pixels, d, {bias.data(), lowest, highest});
-  }
-};
-
-template <typename T, typename Output>
+// A dictionary stage that writes the layer's output.
+template <typename T>
 class Pointwise : public Operation {
  public:
   Pointwise(const Spec<T>& spec, const Kernels& kernels)
       : kernels_(kernels), shape_(spec.shape), dictionary_(pack_dictionary(spec, kernels.lanes)),
-        output_(spec, kernels) {
+        output_(Arithmetic<T>::to_s(spec, kernels, shape_.k + kSlack)) {
+    // No lookup multiplies what this writes by zero.
+    if constexpr (std::is_same_v<T, float>) output_.poison = false;
     const Rates rates = measured_rates(kernels, sizeof(T) == 1);
     const double values = static_cast<double>(shape_.batch) * shape_.h * shape_.w * shape_.k;
     kernel = std::string(kernels.name) + " 1x1";
@@ -176,20 +134,29 @@ class Pointwise : public Operation {
   void run_row(const T* x, T* y) const {
     const Shape& s = shape_;
     const ptrdiff_t stride = static_cast<ptrdiff_t>(s.dictionary_stride_w) * s.m;
-    T* to[kRun];
+    S* to[kRun];
     for (int done = 0; done < s.w; done += kRun) {
       const int run = std::min(kRun, s.w - done);
-      for (int p = 0; p < run; ++p) to[p] = y + static_cast<size_t>(done + p) * s.k;
-      output_.run(kernels_, x + done * stride, stride, to, run, {dictionary_.data(), s.m, s.k});
+      S* const first = reinterpret_cast<S*>(y) + static_cast<size_t>(done) * s.k;
+      for (int p = 0; p < run; ++p) to[p] = first + static_cast<size_t>(p) * s.k;
+      Arithmetic<T>::dictionary(kernels_, x + done * stride, stride, to, run,
+                                {dictionary_.data(), s.m, s.k}, output_);
+      if constexpr (std::is_same_v<T, int8_t>) {
+        // From S as value + 128; the pixels of a row follow one another.
+        const size_t count = kernels_.unsigned_s ? static_cast<size_t>(run) * s.k : 0;
+        for (size_t i = 0; i < count; ++i) first[i] ^= 0x80;
+      }
     }
   }
+
+  using S = typename Arithmetic<T>::S;
 
   static constexpr int kRun = 96;  // pixels that a kernel is given at once
 
   const Kernels& kernels_;
   Shape shape_;
   LineVector<T> dictionary_;
-  Output output_;
+  typename Arithmetic<T>::Output output_;
 };
 
 }  // namespace
@@ -215,11 +182,11 @@ std::unique_ptr<Operation> make_max_pool(const PoolShape& shape, int8_t lowest, 
 }
 
 std::unique_ptr<Operation> make_pointwise(const Spec<int8_t>& spec, const Kernels& kernels) {
-  return std::make_unique<Pointwise<int8_t, Int8Output>>(spec, kernels);
+  return std::make_unique<Pointwise<int8_t>>(spec, kernels);
 }
 
 std::unique_ptr<Operation> make_pointwise(const Spec<float>& spec, const Kernels& kernels) {
-  return std::make_unique<Pointwise<float, FloatOutput>>(spec, kernels);
+  return std::make_unique<Pointwise<float>>(spec, kernels);
 }
 
 }  // namespace lcnn

@@ -33,8 +33,8 @@ Sums load_sums(const int32_t* from) { return {vld1q_s32(from), vld1q_s32(from + 
 // 8 x 4 bytes, indices as well as coefficients, as `add` wants them; `spread` gives every lane the
 // same four.
 
-#if defined(LCNN_NEON_DOT)
-struct Dot {
+// Four terms of a lane beside each other, as they lie.
+struct InOrder {
   static Bytes arrange(Bytes x) { return x; }
 
   static Bytes spread(const void* four) {
@@ -43,7 +43,10 @@ struct Dot {
     const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(all));
     return {x, x};
   }
+};
 
+#if defined(LCNN_NEON_DOT)
+struct Dot : InOrder {
   // Not the intrinsic, which older headers keep from files that set their target themselves.
   static int32x4_t dot(int32x4_t sum, int8x16_t x, int8x16_t y) {
     asm("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(x), "w"(y));
@@ -80,16 +83,7 @@ struct Pairs {
 };
 
 // For weights of -128, which converters do not write.
-struct Exact {
-  static Bytes arrange(Bytes x) { return x; }
-
-  static Bytes spread(const void* four) {
-    int32_t all;
-    std::memcpy(&all, four, 4);
-    const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(all));
-    return {x, x};
-  }
-
+struct Exact : InOrder {
   static int32x4_t dot(int32x4_t sum, int8x16_t x, int8x16_t y) {
     const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(x), vget_low_s8(y)));
     const int32x4_t high = vpaddlq_s16(vmull_high_s8(x, y));

@@ -79,7 +79,8 @@ def test_a_single_run_is_said_to_be_cold_and_the_delegate_has_a_row(exported):
     names = [row.split("  ")[0] for row in rows]
     assert names == [str(path), *(f"{path}, delegate" for _ in DELEGATE)]
     layers_of = [line.split()[0] for line in profile.splitlines()[2 + len(rows) : -1]]
-    assert [name.removesuffix("_1") for name in layers_of].count("lookup_conv2d") == 1
+    # The converter adds a number to the names, and Keras has counted the layers before these.
+    assert [name.startswith("lookup_conv2d") for name in layers_of].count(True) == 2
     assert profile.splitlines()[-1].startswith("sum ")
 
 

@@ -151,18 +151,18 @@ class _Run:
         plan, starts = self.schedule, {id(layer) for layer in lookup_layers(self.lcnn)}
         spans = blocks.split(self.lcnn, starts, plan.block_layers)
         self.last = last = len(blocks.cuts(self.lcnn)) - 1
-        todo = []
+        phases = []
         if plan.block_steps and len(spans) > 1:
-            todo += [(f"block {i + 1}", span, plan.block_steps) for i, span in enumerate(spans)]
-        todo.append(("output", (0, last), plan.output_steps))
+            phases += [(f"block {i + 1}", span, plan.block_steps) for i, span in enumerate(spans)]
+        phases.append(("output", (0, last), plan.output_steps))
         if quantize == "int8":
-            todo.append(("int8", (0, last), plan.rounded_steps))
-        todo = [phase for phase in todo if phase[2]]
-        share = {span: _weights(blocks.part(self.lcnn, *span)) for _, span, _ in todo}
-        self.work = sum(steps * share[span] for _, span, steps in todo)
+            phases.append(("int8", (0, last), plan.rounded_steps))
+        phases = [phase for phase in phases if phase[2]]
+        share = {span: _weights(blocks.part(self.lcnn, *span)) for _, span, _ in phases}
+        self.work = sum(steps * share[span] for _, span, steps in phases)
         found = []
         with intercept.calls(_at_inference(self.lcnn)):
-            for name, span, steps in todo:
+            for name, span, steps in phases:
                 rounds = (
                     rounding.rounded(self.lcnn, self.images)
                     if name == "int8"
@@ -264,7 +264,6 @@ def _outputs(model, images, batch=32):
     return np.concatenate(rows)
 
 
-@keras.saving.register_keras_serializable(package="tf_lcnn")
 class RelativeError(keras.losses.Loss):
     """Mean square of the difference over a fixed power, that of the targets."""
 
@@ -274,9 +273,6 @@ class RelativeError(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         return ops.mean(ops.square(y_pred - y_true), axis=-1) / self.power
-
-    def get_config(self):
-        return {"power": self.power, "name": self.name}
 
 
 def _rms(variables):

@@ -1,6 +1,7 @@
 """compress: a trained Keras CNN and a few hundred images -> a faster int8 .tflite, and a report."""
 
 import dataclasses
+import json
 import pathlib
 import sys
 import time
@@ -20,6 +21,7 @@ from tf_lcnn.lite import prices as machine_prices
 from tf_lcnn.lite.export import export
 from tf_lcnn.lite.plan_prices import PlanPrices
 from tf_lcnn.lite.proof import signal_to_noise
+from tf_lcnn.models.saving import save_model
 from tf_lcnn.pipeline import page, sizing
 from tf_lcnn.pipeline.stages import Stages, fingerprint
 from tf_lcnn.runtime import native
@@ -225,11 +227,8 @@ class _Job:
         times = stages.once("times.json", self._times)
         found = self._found(plan, tried, coded, phases, parent, made, times)
         files.write(stages / "report.html", page.render(f"{self.model.name}, compressed", found))
-        stages.once("report.json", lambda: found)
+        files.write(stages / "report.json", json.dumps(found, indent=1) + "\n")
         return Compressed(lcnn, plan, stages / "model.tflite", stages / "report.html", found)
-
-    def _calibration(self):
-        return self.images[:_CALIBRATED_ON]
 
     def _export(self, model, name, delegate):
         report = export(
@@ -237,7 +236,7 @@ class _Job:
             self.stages / name,
             self.examples if self.examples[1] is not None else self.examples[0],
             quantize="int8",
-            calibration=self._calibration(),
+            calibration=self.images[:_CALIBRATED_ON],
             prices=self.prices,
             delegate=delegate,
         )
@@ -249,21 +248,19 @@ class _Job:
 
     def _export_lcnn(self, lcnn):
         self.tell("The LCNN as int8 file, and its proof")
-        lcnn.save(self.stages / "model.keras")
+        save_model(lcnn, self.stages / "model.keras")
         return self._export(lcnn, "model.tflite", self.delegate)
 
     def _planned(self, wish):
         stages, prices = self.stages, PlanPrices(self.prices, "int8", self.delegate)
         if wish[0] == "plan":
             return wish[1], []
-        kept = []
 
         def choose():
             plan, tried = sizing.plan_for(
                 *(self.model, self.images[:_CODED_ON], wish, prices, self.delegate),
                 *(stages, self.tell, self.seed),
             )
-            kept.append(plan)
             plan.save(stages / "plan.json")
             return tried
 

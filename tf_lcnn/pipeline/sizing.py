@@ -33,13 +33,9 @@ def interleaved(paths, delegates):
 def empty(model, plan):
     """The LCNN of a plan, with random weights and as many lookups as the plan says."""
     lcnn = lookupify(model, plan=plan, threshold_scale=sparsity.HOLDING_SCALE)
-    rng = np.random.default_rng(0)
     for layer in lookup_layers(lcnn):
         _, s = plan.sizes[layer.name]
-        shape = layer.coefficients.shape
-        order = rng.random(shape).argsort(axis=-2)
-        values = np.where(order < s, rng.normal(size=shape), 0)
-        layer.coefficients.assign(values.astype(np.float32) / s)
+        layer.coefficients.assign(sparsity.top_s(layer.coefficients, s))
     return lcnn
 
 

@@ -18,8 +18,6 @@ _DRAWN = {
     schema.TensorType.FLOAT32: lambda rng, shape: rng.normal(size=shape).astype(np.float32),
     schema.TensorType.INT8: lambda rng, shape: rng.integers(-128, 128, shape).astype(np.int8),
 }
-
-
 # How TensorFlow's operations begin that make a layer of weights.
 _PRODUCTS = ("conv", "Conv", "depthwise", "MatMul")
 
@@ -81,7 +79,7 @@ def _layer_of(graph, operator):
 def _layer_file(model, title, operators):
     """The LayerFile of these operators; None if they have operands that cannot be drawn."""
     graph = model.subgraphs[0]
-    made = {tensor for operator in operators for tensor in operator.outputs}
+    made = [tensor for operator in operators for tensor in operator.outputs]
     others = [operator for operator in graph.operators if operator not in operators]
     wanted = {*graph.outputs, *(tensor for operator in others for tensor in operator.inputs)}
     outputs = [tensor for tensor in made if tensor in wanted]
