@@ -18,12 +18,14 @@ import keras
 import numpy as np
 from absl import flags
 
-from tf_lcnn.compression import coding, convert, planner, size_plan
+from tf_lcnn.compression import coding, convert, planner, reconstruction, size_plan
 from tf_lcnn.data import datasets
 from tf_lcnn.layers import sparsity
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite import export, plan_prices, prices, proof
 from tf_lcnn.models import saving, zoo
+from tf_lcnn.pipeline import comparing, compressing, sizing
+from tf_lcnn.runtime import native
 from tf_lcnn.tasks.classification import Classification
 from tf_lcnn.training import (
     callbacks,
@@ -71,6 +73,7 @@ define_count("top_s_epochs", None, "Reach top_s in this epoch; default: half of 
 
 flags.DEFINE_string("init_from", None, "Code this trained model: a .keras file or a name in zoo/.")
 flags.DEFINE_string("plan", None, "JSON with k and s of every layer.")
+flags.DEFINE_float("speedup", None, "Times as fast as the parent, in int8, measured here.")
 flags.DEFINE_float("budget", None, "For the whole LCNN: makes a plan and keeps it in the run.")
 flags.DEFINE_enum("budget_unit", size_plan.UNITS[0], size_plan.UNITS, "Unit of --budget.")
 flags.DEFINE_boolean("budget_delegate", False, "Milliseconds are with the native delegate.")
@@ -301,13 +304,26 @@ def check_parent(settings, parent, dataset):
         )
 
 
+def tell(line):
+    print(line, flush=True)
+
+
 def calibration(settings, dataset):
     """Training images that plans and codes are made on."""
     return dataset.sample("train", settings.calibration_images, settings.seed)
 
 
 def make_plan(settings, parent, dataset):
-    machine = None
+    images, machine = calibration(settings, dataset), None
+    if settings.speedup is not None:
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError("--speedup times .tflite files: that needs KERAS_BACKEND=tensorflow.")
+        plan = sizing.plan_for_speedup(
+            *(parent, images, settings.speedup, settings.prices, native.available(), tell),
+            settings.seed,
+        )
+        print(f"{plan}\n")
+        return plan
     if settings.budget_unit == "milliseconds":
         machine = plan_prices.PlanPrices(
             prices.machine(settings.prices), settings.quantize, settings.budget_delegate
@@ -317,7 +333,7 @@ def make_plan(settings, parent, dataset):
         print(f"Planning: layer {number + 1} of {count}, {name}", flush=True)
 
     plan = planner.plan(
-        *(parent, settings.budget, settings.budget_unit, calibration(settings, dataset), machine),
+        *(parent, settings.budget, settings.budget_unit, images, machine),
         progress=progress,
     )
     print(f"{plan}\n")
@@ -353,7 +369,22 @@ def coded_model(settings, parent, plan, dataset):
         examples = dataset.sample("train", 40 * 128, settings.seed)
         coding.reestimate(model, np.split(examples, range(128, len(examples), 128)))
         print_test(evaluate(model, batches), "Validation, batch normalization re-estimated")
+    if settings.speedup is not None:
+        # The last phase, with int8 in the loop, follows training.
+        fit_to(settings, dataset, parent, model, reconstruction.Schedule(rounded_steps=0))
+        compile_model(settings, model, 1)
+        print_test(evaluate(model, batches), "Validation, reconstructed")
     return distillation.with_hints(model, settings.hint_layers)
+
+
+def fit_to(settings, dataset, parent, model, schedule, quantize=None):
+    """Fits the model to what another of the same graph answers, without labels."""
+    reconstruction.reconstruct(
+        *(parent, model, calibration(settings, dataset), schedule),
+        quantize=quantize,
+        seed=settings.seed,
+        progress=compressing.told_seldom(tell),
+    )
 
 
 def compile_model(settings, model, updates_per_epoch, classes=None):
@@ -459,6 +490,11 @@ def finish(settings, dataset, start, directory):
         model = distillation.without_hints(model)
         if settings.drop_rows:
             model = finetune.drop_rows(model)
+        if settings.speedup is not None:
+            taught = keras.models.clone_model(model)
+            taught.set_weights(model.get_weights())
+            last = reconstruction.Schedule(block_steps=0, output_steps=0)
+            fit_to(settings, dataset, taught, model, last, "int8")
         compile_model(settings, model, dataset.batches_per_epoch(settings.batch_size))
     costs = profile(model)
     print(f"\n{costs}\n")
@@ -471,6 +507,14 @@ def finish(settings, dataset, start, directory):
     print_test(evaluate(model, examples))
     if settings.export and keras.backend.backend() != "tensorflow":
         print("Not exported: that needs KERAS_BACKEND=tensorflow, with export/tflite.py.")
+    elif settings.export and settings.speedup is not None:
+        pair = comparing.Pair(
+            *(start.parent, directory, examples, calibration(settings, dataset)),
+            *(prices.machine(settings.prices), native.available(), dataset),
+        )
+        exported = pair.export_parent(), pair.export(model)
+        print(pair.report(start.plan, exported, pair.times())["summary"])
+        print(f"Saved {settings.directory / comparing.LCNN} and {comparing.REPORT} beside it.")
     elif settings.export:
         path = directory / "model.tflite"
         # The form that the counts are of; export/tflite.py makes others.

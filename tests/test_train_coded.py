@@ -6,12 +6,15 @@ import keras
 import numpy as np
 import pytest
 from absl.testing import flagsaver
+from support.helpers import chain
 from test_train import contents, log_rows, refusal, succeed
 
 import train
 from tf_lcnn import models
 from tf_lcnn.compression import sites, size_plan
 from tf_lcnn.data import datasets
+from tf_lcnn.lite import prices
+from tf_lcnn.runtime import timing
 from tf_lcnn.tasks.classification import Classification
 from tf_lcnn.training import run as runs
 
@@ -133,10 +136,15 @@ def test_what_does_not_go_together_is_one_line(run, parent, tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"init_from": "MODEL"}, "--plan or --budget, one of them"),
-        ({"init_from": "MODEL", "plan": "PLAN", "budget": 5.0}, "--plan or --budget, one of them"),
+        ({"init_from": "MODEL"}, "--budget or --speedup, one of them"),
+        (
+            {"init_from": "MODEL", "plan": "PLAN", "budget": 5.0},
+            "--budget or --speedup, one of them",
+        ),
         ({"plan": "PLAN"}, "need --init_from"),
         ({"budget": 5.0}, "need --init_from"),
+        ({"speedup": 2.0}, "need --init_from"),
+        ({"init_from": "MODEL", "speedup": 1.0}, "--speedup must be a finite number > 1"),
         ({"init_from": "nothing.keras", "plan": "PLAN"}, r"No model file nothing\.keras"),
         ({"init_from": "MODEL", "plan": "nothing.json"}, r"No plan nothing\.json"),
         ({"init_from": "OTHER", "plan": "PLAN"}, "another model"),
@@ -160,3 +168,30 @@ def test_a_parent_at_chance_is_refused_and_told_why(parent, tmp_path):
     line = refusal(*flags(parent, tmp_path / "run", "--preprocessing=-9999,1", "--epochs=1"))
     assert "--preprocessing (-9999,1)" in line and "--class_names" in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_speedup_gives_a_file_that_was_timed_and_a_report(tmp_path, monkeypatch, capsys):
+    # The machine may be busy; how fast the file is does not matter here.
+    monkeypatch.setattr(timing, "LEAST_SHARE", 0.0)
+    monkeypatch.setattr(prices, "machine", lambda path: prices.DEFAULT)
+    keras.utils.set_random_seed(0)
+    wide = (keras.layers.Conv2D(64, 3, padding="same", activation="relu") for _ in range(3))
+    model = chain((8, 8, 1), *wide, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10))
+    model.compile("adam", Classification().loss())
+    model.fit(datasets.load("digits").evaluation("train", 32), epochs=4, verbose=0)
+    model.save(tmp_path / "wide.keras")
+    given = ("--speedup=1.1", "--calibration_images=64", "--epochs=1", "--learning_rate=0.001")
+    with flagsaver.flagsaver():
+        train.FLAGS.unparse_flags()
+        train.parse(["train.py", f"--init_from={tmp_path / 'wide.keras'}", *given])
+        train.FLAGS.run_dir = str(tmp_path / "run")
+        train.main()
+    output = capsys.readouterr().out
+    places = [output.index(f"Validation, {x}: accuracy") for x in ("parent", "coded")]
+    assert places == sorted(places) and places[-1] < output.index("Validation, reconstructed:")
+    found = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    assert found["summary"] in output and found["times"]["speedup"] > 0
+    assert found["scores"]["columns"][-1] == "accuracy" and found["scores"]["examples"] == 359
+    files = {"model.tflite", "parent.tflite", "report.html", "plan.json", "model.keras"}
+    assert files <= {x.name for x in (tmp_path / "run").iterdir()}

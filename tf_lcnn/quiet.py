@@ -17,7 +17,9 @@ LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _NOTICE = re.compile(
     rb"absl::InitializeLog|cudart_stub|cpu_feature_guard|To enable the following instructions|"
     rb"oneDNN|computation_placer|cuda_platform|Unable to register cu|"
-    rb"Created TensorFlow Lite XNNPACK delegate|^fully_quantize: "
+    rb"Created TensorFlow Lite XNNPACK delegate|^fully_quantize: |"
+    # What a conversion tells where TensorFlow was imported before this package.
+    rb"^[IW]\d{4} \S+ +\d+ (flatbuffer_export|tf_tfl_flatbuffer_helpers|reader|loader)\.cc:"
 )
 
 

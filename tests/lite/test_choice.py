@@ -150,7 +150,7 @@ def test_stored_bytes_are_those_of_the_file(way, kind):
 def test_calibration_gives_rates_that_can_be_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(prices, "_SHAPES", prices._SHAPES[-6:-1])
     # The machine may be busy; what it takes does not matter here.
-    monkeypatch.setattr(prices, "_LEAST_SHARE", 0.0)
+    monkeypatch.setattr(prices.timing, "LEAST_SHARE", 0.0)
     monkeypatch.setattr(prices, "_MOST_SPREAD", math.inf)
     costs = prices.calibrate(tmp_path / "cache" / "costs.json")
     assert prices.load(tmp_path / "cache" / "costs.json") == costs
@@ -166,11 +166,13 @@ def test_calibration_gives_rates_that_can_be_kept(tmp_path, monkeypatch):
 def test_a_busy_machine_is_refused_and_nothing_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(prices, "_SHAPES", prices._SHAPES[-3:-1])
     times = iter([1.0, 2.0] * 20)
-    monkeypatch.setattr(prices, "median_seconds", lambda models: np.full(len(models), next(times)))
+    monkeypatch.setattr(
+        prices.timing, "median_seconds", lambda models: np.full(len(models), next(times))
+    )
     with pytest.raises(ValueError, match=r"busy: .* differ by 100%"):
         prices.machine(tmp_path / "prices.json")
-    monkeypatch.setattr(prices, "median_seconds", lambda models: np.ones(len(models)))
-    monkeypatch.setattr(prices.time, "process_time", lambda: 0.0)
+    monkeypatch.setattr(prices.timing, "median_seconds", lambda models: np.ones(len(models)))
+    monkeypatch.setattr(prices.timing.time, "process_time", lambda: 0.0)
     with pytest.raises(ValueError, match="had 0% of a processor"):
         prices.machine(tmp_path / "prices.json")
     assert not list(tmp_path.iterdir())

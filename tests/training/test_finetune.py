@@ -289,6 +289,14 @@ def test_a_teacher_answers_and_a_model_learns_from_it_alone(tmp_path):
     batches = distillation.with_teacher([(x, wrong)] * 40, teacher)
     student.fit(batches, steps_per_epoch=40, verbose=0)
     assert distance() < 0.5 * before
+    # All answers at once, for model.fit; plain labels beside them, as in validation.
+    rows = distillation.with_answers(x, wrong[:, None], teacher, batch_size=5)
+    np.testing.assert_array_equal(rows[:, 0], wrong)
+    np.testing.assert_allclose(rows[:, 1:], numpy(teacher(x)), rtol=1e-5, atol=1e-6)
+    seen = student.fit(x, rows, epochs=2, verbose=0, validation_data=(x, wrong)).history
+    assert distance() < 0.5 * before and len(seen["val_accuracy"]) == 2
+    with pytest.raises(ValueError, match="32 images, and 31 labels"):
+        distillation.with_answers(x, wrong[1:], teacher)
     # The compiled model can be saved and resumed.
     student.save(tmp_path / "student.keras")
     loaded = keras.models.load_model(tmp_path / "student.keras")

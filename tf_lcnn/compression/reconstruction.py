@@ -195,8 +195,7 @@ class _Run:
         if labels is None:
             return inputs, targets
         if labels.ndim == 1:
-            # As `distillation.with_teacher` has it.
-            return inputs, np.concatenate([labels[:, None].astype(np.float32), targets], axis=1)
+            return inputs, ops.convert_to_numpy(distillation.rows(labels, targets))
         # The square error to the mean has the gradient of the mean of both square errors.
         return inputs, (targets + labels) / 2
 

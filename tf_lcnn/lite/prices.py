@@ -10,7 +10,6 @@ import os
 import pathlib
 import platform
 import sys
-import time
 from importlib import metadata
 
 import numpy as np
@@ -21,9 +20,8 @@ from tf_lcnn import files
 from tf_lcnn.costs.counting import sparse_bytes
 from tf_lcnn.lite import delegate_price, lowerings
 from tf_lcnn.lite.converter import to_tflite
-from tf_lcnn.runtime import native
+from tf_lcnn.runtime import native, timing
 from tf_lcnn.runtime.interpreter import Interpreter
-from tf_lcnn.runtime.timing import median_seconds
 
 OPTIMIZE = ("speed", "size")
 
@@ -166,8 +164,7 @@ _SHAPES = (
 )
 
 
-# The share of a measurement that the process has to run, and how far its two halves may differ.
-_LEAST_SHARE = 0.9
+# How far the two halves of a measurement may differ.
 _MOST_SPREAD = 0.15
 
 
@@ -181,7 +178,7 @@ def machine(path=None):
     Raises:
         ValueError: the file is none, or the machine is busy, see `calibrate`.
     """
-    path = _kept_path() if path is None else pathlib.Path(path)
+    path = kept_path() if path is None else pathlib.Path(path)
     if path.is_file():
         return load(path)
     print(
@@ -192,7 +189,8 @@ def machine(path=None):
     return calibrate(path)
 
 
-def _kept_path():
+def kept_path():
+    """The file that `machine` keeps prices in."""
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     made_of = [platform.machine(), platform.processor(), metadata.version("ai-edge-litert")]
     made_of.append(native.ABI if native.available() else None)
@@ -229,11 +227,11 @@ def calibrate(path=None):
 
 def _steady_seconds(models):
     """Median seconds of a run of each; ValueError where other work disturbs them."""
-    wall, processor = time.perf_counter(), time.process_time()
-    halves = np.stack([median_seconds(models) for _ in range(2)])
-    share = (time.process_time() - processor) / (time.perf_counter() - wall)
+    halves, share = timing.with_share(
+        lambda: np.stack([timing.median_seconds(models) for _ in range(2)])
+    )
     spread = float(np.median(np.ptp(halves, axis=0) / halves.min(axis=0)))
-    if share < _LEAST_SHARE or spread > _MOST_SPREAD:
+    if share < timing.LEAST_SHARE or spread > _MOST_SPREAD:
         raise ValueError(
             f"This machine is busy: the measurement had {share:.0%} of a processor, and its halves "
             f"differ by {spread:.0%}; prices of it would be wrong. Try again when it is idle."

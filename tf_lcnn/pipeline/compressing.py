@@ -1,7 +1,6 @@
 """compress: a trained Keras CNN and a few hundred images -> a faster int8 .tflite, and a report."""
 
 import dataclasses
-import json
 import pathlib
 import sys
 import time
@@ -9,7 +8,7 @@ import time
 import keras
 import numpy as np
 
-from tf_lcnn import checks, files, tasks
+from tf_lcnn import checks
 from tf_lcnn.compression import coding, planner
 from tf_lcnn.compression.convert import lookupify
 from tf_lcnn.compression.reconstruction import Schedule, reconstruct
@@ -17,21 +16,18 @@ from tf_lcnn.compression.size_plan import Plan, load, taken
 from tf_lcnn.graph import intercept, rebuild
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers import sparsity
-from tf_lcnn.lite import prices as machine_prices
-from tf_lcnn.lite.export import export
-from tf_lcnn.lite.plan_prices import PlanPrices
-from tf_lcnn.lite.proof import signal_to_noise
 from tf_lcnn.models.saving import save_model
-from tf_lcnn.pipeline import page, sizing
+from tf_lcnn.pipeline import comparing, kernel_prices, sizing
 from tf_lcnn.pipeline.stages import Stages, fingerprint
 from tf_lcnn.runtime import native
-from tf_lcnn.runtime.interpreter import Interpreter
 
 # Images that nothing is fitted to, at least so many and at most this share, to compare on.
 _HELD_OUT = 0.1
 
 # What images may spread more or less than those that a batch normalization was trained on.
 _MOST_SPREAD = 10.0
+
+_SECONDS_BETWEEN_LINES = 5.0
 
 # Images that the layers are coded on, and that int8 measures ranges on.
 _CODED_ON = 200
@@ -127,11 +123,12 @@ def compress(
     schedule = schedule or Schedule()
     settings = [[wish[0], str(wish[1])], dataclasses.asdict(schedule), bool(delegate), seed]
     stages = Stages(folder, fingerprint(model, (images, labels), *settings))
-    if not isinstance(prices, machine_prices.Prices):
-        prices = machine_prices.machine(prices)
+    kernels = kernel_prices.of_machine(prices, "int8", delegate)
     images, labels, examples = _held_out(model, images, labels, examples)
-    job = _Job(model, images, labels, examples, schedule, delegate, prices, seed, stages, tell)
-    return job.run(wish)
+    calibration = images[:_CALIBRATED_ON]
+    machine = kernels.prices.machine
+    pair = comparing.Pair(model, stages, examples, calibration, machine, delegate)
+    return _Job(pair, kernels, labels, images, schedule, seed, stages, tell).run(wish)
 
 
 def _tell(line):
@@ -189,35 +186,30 @@ def _spread(model, layer, images):
 
 
 def _held_out(model, images, labels, examples):
-    """(images to fit, their labels, (inputs, labels) to compare on)."""
+    """(images to fit, their labels, examples to compare on)."""
     if examples is not None:
-        rows = list(checks.batches(examples, checks.input_shape(model)))
-        one = [x for _, x in rows]
-        wanted = None if any(x is None for x in one) else np.concatenate(one)
-        return images, labels, (np.concatenate([x for x, _ in rows]), wanted)
+        # A generator gives its batches once.
+        return images, labels, list(checks.batches(examples, checks.input_shape(model)))
     count = max(1, int(_HELD_OUT * len(images)))
     if len(images) < 2:
         raise ValueError("One image is too few: a few hundred are needed.")
     chosen = np.random.default_rng(0).permutation(len(images))
     kept, held = chosen[count:], chosen[:count]
     if labels is None:
-        return images[kept], None, (images[held], None)
+        return images[kept], None, images[held]
     return images[kept], labels[kept], (images[held], labels[held])
 
 
 class _Job:
     """One call of `compress`, its arguments checked."""
 
-    def __init__(
-        self, model, images, labels, examples, schedule, delegate, prices, seed, stages, tell
-    ):
-        self.model, self.images, self.labels, self.examples = model, images, labels, examples
-        self.schedule, self.delegate, self.prices = schedule, delegate, prices
+    def __init__(self, pair, kernels, labels, images, schedule, seed, stages, tell):
+        self.pair, self.model, self.kernels = pair, pair.parent, kernels
+        self.labels, self.images, self.schedule = labels, images, schedule
         self.seed, self.stages, self.tell = seed, stages, tell
-        self.shown = 0.0
 
     def run(self, wish):
-        stages = self.stages
+        stages, pair = self.stages, self.pair
         parent = stages.once("parent.json", self._export_parent)
         plan, tried = self._planned(wish)
         lcnn = lookupify(self.model, plan=plan, threshold_scale=sparsity.HOLDING_SCALE)
@@ -225,41 +217,31 @@ class _Job:
         phases = stages.weights("reconstructed.npz", lcnn, lambda: self._reconstruct(lcnn))
         made = stages.once("export.json", lambda: self._export_lcnn(lcnn))
         times = stages.once("times.json", self._times)
-        found = self._found(plan, tried, coded, phases, parent, made, times)
-        files.write(stages / "report.html", page.render(f"{self.model.name}, compressed", found))
-        files.write(stages / "report.json", json.dumps(found, indent=1) + "\n")
-        return Compressed(lcnn, plan, stages / "model.tflite", stages / "report.html", found)
-
-    def _export(self, model, name, delegate):
-        report = export(
-            model,
-            self.stages / name,
-            self.examples if self.examples[1] is not None else self.examples[0],
-            quantize="int8",
-            calibration=self.images[:_CALIBRATED_ON],
-            prices=self.prices,
-            delegate=delegate,
-        )
-        return {"text": str(report), "bytes": report.bytes, "proof": report.proof.as_dict()}
+        found = pair.report(plan, (parent, made), times, tried=tried, coded=coded, phases=phases)
+        return Compressed(lcnn, plan, stages / comparing.LCNN, stages / comparing.REPORT, found)
 
     def _export_parent(self):
         self.tell("The parent as int8 file")
-        return self._export(self.model, "parent.tflite", False)
+        return self.pair.export_parent()
 
     def _export_lcnn(self, lcnn):
         self.tell("The LCNN as int8 file, and its proof")
         save_model(lcnn, self.stages / "model.keras")
-        return self._export(lcnn, "model.tflite", self.delegate)
+        return self.pair.export(lcnn)
+
+    def _times(self):
+        self.tell("Timing parent and LCNN in turn")
+        return self.pair.times()
 
     def _planned(self, wish):
-        stages, prices = self.stages, PlanPrices(self.prices, "int8", self.delegate)
         if wish[0] == "plan":
             return wish[1], []
+        stages = self.stages
 
         def choose():
             plan, tried = sizing.plan_for(
-                *(self.model, self.images[:_CODED_ON], wish, prices, self.delegate),
-                *(stages, self.tell, self.seed),
+                *(self.model, self.images[:_CODED_ON], wish, self.kernels, self.pair.delegate),
+                *(stages / comparing.PARENT, self.tell, self.seed),
             )
             plan.save(stages / "plan.json")
             return tried
@@ -294,90 +276,20 @@ class _Job:
             labels=self.labels,
             quantize="int8",
             seed=self.seed,
-            progress=self._progress,
+            progress=told_seldom(self.tell),
         )
         return [dataclasses.asdict(phase) for phase in phases]
 
-    def _progress(self, name, step, steps, error, left):
+
+def told_seldom(tell):
+    """A `progress` for `reconstruct` that tells a line every few seconds, and each phase's end."""
+    shown = 0.0
+
+    def progress(name, step, steps, error, left):
+        nonlocal shown
         now = time.monotonic()
-        if now - self.shown > 5 or step == steps:
-            self.shown = now
-            self.tell(f"{name}: {step} of {steps} updates, error {error:.4f}, {left:.0f} s left")
+        if now - shown > _SECONDS_BETWEEN_LINES or step == steps:
+            shown = now
+            tell(f"{name}: {step} of {steps} updates, error {error:.4f}, {left:.0f} s left")
 
-    def _times(self):
-        self.tell("Timing parent and LCNN in turn")
-        paths = [self.stages / "parent.tflite", self.stages / "model.tflite"]
-        times = sizing.interleaved(paths, [False, self.delegate])
-        low, middle, high = np.percentile(times, (10, 50, 90), axis=0)
-        ratio = float(np.median(times[:, 0] / times[:, 1]))
-        spread = [f"{a:.4g} to {b:.4g}" for a, b in zip(low, high, strict=True)]
-        parent_ms, lcnn_ms = map(float, middle)
-        return {"parent_ms": parent_ms, "lcnn_ms": lcnn_ms, "speedup": ratio, "spread": spread}
-
-    def _scores(self, parent, made, times):
-        """Columns and cells of parent and LCNN, both as int8 files, on the examples."""
-        inputs, labels = self.examples
-        expected = np.concatenate(
-            [keras.ops.convert_to_numpy(self.model(x[None], training=False)) for x in inputs]
-        )
-        rows, columns = [], ["dB to the parent in float32"]
-        for name, about, ms, spread in zip(
-            ("parent.tflite", "model.tflite"),
-            (parent, made),
-            (times["parent_ms"], times["lcnn_ms"]),
-            times["spread"],
-            strict=True,
-        ):
-            outputs = Interpreter(self.stages / name).predict(inputs)
-            cells = [ms, spread, about["bytes"], signal_to_noise(expected, outputs)]
-            if labels is not None:
-                cells.append(tasks.of(self.model).score(outputs, labels))
-            elif outputs.ndim == 2:
-                same = outputs.argmax(axis=-1) == expected.argmax(axis=-1)
-                cells.append(float(same.mean()))
-            rows.append(cells)
-        if labels is not None:
-            columns.append(tasks.of(self.model).figure)
-        elif expected.ndim == 2:
-            columns.append("same class as the parent")
-        return {"columns": columns, "parent": rows[0], "lcnn": rows[1]}
-
-    def _found(self, plan, tried, coded, phases, parent, made, times):
-        scores = self._scores(parent, made, times)
-        told = ", ".join(
-            f"{name} {_short(b)} (parent {_short(a)})"
-            for name, a, b in zip(
-                scores["columns"], scores["parent"][3:], scores["lcnn"][3:], strict=True
-            )
-        )
-        how = "with the native delegate" if self.delegate else "with stock LiteRT"
-        summary = (
-            f"{self.model.name}: {times['lcnn_ms']:.4g} ms {how}, the parent in int8 on XNNPACK "
-            f"{times['parent_ms']:.4g} ms, {times['speedup']:.2f} times as fast; on "
-            f"{len(self.examples[0])} examples: {told}."
-        )
-        layers = [
-            {
-                "name": x.name,
-                "k": x.dictionary_size,
-                "s": x.lookups,
-                "dense_ms": x.dense_cost,
-                "ms": x.cost,
-                "error": x.error,
-                "coded": coded.get(x.name),
-            }
-            for x in plan.layers
-        ]
-        return {
-            "summary": summary,
-            "times": times,
-            "scores": scores,
-            "layers": layers,
-            "tried": tried,
-            "phases": phases,
-            "export": made["text"],
-        }
-
-
-def _short(value):
-    return f"{value:.4g}"
+    return progress

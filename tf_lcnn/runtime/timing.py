@@ -9,6 +9,9 @@ import numpy as np
 from tf_lcnn import checks
 from tf_lcnn.runtime.interpreter import Interpreter
 
+# The share of a measurement that the process has to run, for its times to be worth something.
+LEAST_SHARE = 0.9
+
 
 def median_seconds(interpreters, runs=15, batch=1):
     """Median seconds of a run of each Interpreter; they take turns, after two turns to warm up.
@@ -35,6 +38,16 @@ def turns(interpreters, runs=15, batch=1):
             # The turns to warm up are overwritten.
             seconds[max(i, 0), j] = _seconds(interpreter, batch)
     return seconds
+
+
+def with_share(measure):
+    """(what measure() returns, the share of its time in which this process had a processor).
+
+    A share below `LEAST_SHARE` says that other work took the processor: such times are wrong.
+    """
+    wall, processor = time.perf_counter(), time.process_time()
+    found = measure()
+    return found, (time.process_time() - processor) / (time.perf_counter() - wall)
 
 
 def _seconds(interpreter, batch):

@@ -1,11 +1,13 @@
 """Teaching an LCNN with its dense parent: what the parent answers becomes part of the labels.
 
-    batches = distillation.with_teacher(batches, parent)
+    rows = distillation.with_answers(images, labels, parent)
     loss = distillation.DistillationLoss(classes)
     model.compile(optimizer, loss, metrics=[distillation.LabelAccuracy(classes)])
+    model.fit(images, rows, epochs=3, validation_data=(other_images, other_labels))
 
-The labels of a batch then are rows: the class, the parent's logits, and, where they are asked for,
-outputs of its layers. The loss and the metric take plain labels too, as in validation.
+The labels then are rows: the class, the parent's logits, and, where they are asked for, outputs of
+its layers. The loss and the metric take plain labels too, as in validation. Images that are drawn
+anew in every epoch are answered batch by batch, by `with_teacher`.
 
 Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015; layers'
 outputs as hints: Romero et al., "FitNets", ICLR 2015.
@@ -54,9 +56,31 @@ def with_teacher(batches, teacher):
         teacher: a model, `with_hints` or not, of the images' shape.
     """
     for images, labels in batches:
-        answers = teacher.predict_on_batch(images)
-        labels = ops.reshape(ops.cast(labels, "float32"), (-1, 1))
-        yield images, ops.concatenate([labels, answers], axis=-1)
+        yield images, rows(labels, teacher.predict_on_batch(images))
+
+
+def with_answers(images, labels, teacher, batch_size=128):
+    """The rows of `with_teacher` for all images at once: float32 array (count, 1 + outputs).
+
+    Args:
+        images: array (count, ...) as the teacher takes them.
+        labels: class numbers, (count,) or (count, 1).
+        teacher: a model, `with_hints` or not.
+        batch_size: images that it answers at a time.
+
+    Raises:
+        ValueError: there are more images than labels, or fewer.
+    """
+    if len(images) != len(labels):
+        raise ValueError(f"There are {len(images)} images, and {len(labels)} labels.")
+    answers = teacher.predict(images, batch_size=batch_size, verbose=0)
+    return ops.convert_to_numpy(rows(labels, answers))
+
+
+def rows(labels, answers):
+    """What `DistillationLoss` takes, (count, 1 + outputs): class numbers, a teacher's outputs."""
+    labels = ops.reshape(ops.cast(labels, "float32"), (-1, 1))
+    return ops.concatenate([labels, answers], axis=-1)
 
 
 def _split(y_true, y_pred, classes):

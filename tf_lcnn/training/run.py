@@ -40,6 +40,7 @@ class Run:
     top_s_epochs: int | None
     init_from: str | None
     plan: str | None
+    speedup: float | None
     budget: float | None
     budget_unit: str
     budget_delegate: bool
@@ -131,7 +132,8 @@ class Run:
         }
         for name, bound in bounds.items():
             checks.number(getattr(self, name), f"--{name}", **bound)
-        for name, bound in (("threshold_scale", {"least": 0}), ("budget", {"above": 0})):
+        bounds = {"threshold_scale": {"least": 0}, "budget": {"above": 0}, "speedup": {"above": 1}}
+        for name, bound in bounds.items():
             if getattr(self, name) is not None:
                 checks.number(getattr(self, name), f"--{name}", **bound)
         if self.batch_size % self.break_batch:
@@ -170,21 +172,31 @@ class Run:
 
     def _check_coding(self):
         if not self.coded:
-            if self.plan or self.budget is not None:
-                raise ValueError("--plan and --budget need --init_from, the trained model.")
+            if any(self._sizes()):
+                raise ValueError(
+                    "--plan, --budget and --speedup need --init_from, the trained model."
+                )
             for name in ("coding_cache", "hint_layers", "tighten_epochs"):
                 if getattr(self, name):
                     raise ValueError(f"--{name} needs --init_from, the trained model.")
             if max(self.factors) > 1:
                 raise ValueError("--loose_lookups and --loose_rows need --init_from.")
-        elif (self.plan is None) == (self.budget is None):
-            raise ValueError("--init_from needs --plan or --budget, one of them.")
+        elif sum(self._sizes()) != 1:
+            raise ValueError("--init_from needs --plan, --budget or --speedup, one of them.")
         timed = self.budget is not None and self.budget_unit == "milliseconds"
-        if not timed and (self.budget_delegate or self.quantize or self.prices):
+        if not timed and (self.budget_delegate or self.quantize):
             raise ValueError(
-                "--budget_delegate, --budget_quantize and --prices are for a --budget of "
+                "--budget_delegate and --budget_quantize are for a --budget of "
                 "--budget_unit=milliseconds."
             )
+        if not timed and self.prices and self.speedup is None:
+            raise ValueError(
+                "--prices is for --speedup, and for a --budget of --budget_unit=milliseconds."
+            )
+
+    def _sizes(self):
+        """Of the flags that say k and s, which are given."""
+        return [x is not None for x in (self.plan, self.budget, self.speedup)]
 
 
 def names():

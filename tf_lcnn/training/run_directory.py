@@ -18,6 +18,7 @@ PLAN = "plan.json"
 RUN_FILES = (
     *(CHECKPOINT, MODEL, LOG, USED_FLAGS, PLAN),
     *("model.tflite", "profile.json", "profile.csv"),
+    *("parent.tflite", "report.html", "report.json"),
 )
 TENSORBOARD = "tensorboard"
 
