@@ -60,9 +60,9 @@ def drawn(parent, folder):
     machine, places = prices.prices.machine, sites(parent, shape)
     dense_file, file = folder / "parent.tflite", folder / "lcnn.tflite"
     sizing.write(dense_file, parent, images, machine, False)
-    prices.measure(parent, {}, dense_file, shape)
+    prices.stock.measure(parent, {}, dense_file, shape)
     dense = float(np.median(sizing.interleaved([dense_file], [False])))
-    rest = dense - sum(place.milliseconds(prices) for place in places)
+    rest = dense - prices.stock.milliseconds(parent, {}, shape)
     times = [dense]
     for _ in range(DRAWS):
         sizes = {x.name: SIZES[rng.integers(len(SIZES))] for x in places}
@@ -71,15 +71,18 @@ def drawn(parent, folder):
             for x in places
             for k, s in [sizes[x.name]]
         }
-        said = rest + sum(x.milliseconds(prices, *sizes[x.name]) for x in places)
+        said = rest + prices.milliseconds(parent, sizes, shape)
         choices = (
             size_plan.Choice(x.name, kernel_shape(x.layer), *sizes[x.name], 0.0, 0.0, 0.0)
             for x in places
         )
         plan = size_plan.Plan(parent.name, "milliseconds", said, rest, tuple(choices))
         sizing.write(file, sizing.empty(parent, plan), images, machine, delegate)
-        times.append((said, float(np.median(sizing.interleaved([file], [delegate])))))
+        took = float(np.median(sizing.interleaved([file], [delegate])))
+        times.append((said, took))
+        # As `sizing.plan_for` does between its tries.
         prices.measure(parent, plan.sizes, file, shape)
+        rest = took - prices.milliseconds(parent, sizes, shape)
     return times
 
 

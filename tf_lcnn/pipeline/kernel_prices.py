@@ -1,5 +1,6 @@
 """What the very kernels of layers take on this machine: layers of files, cut out and timed."""
 
+import copy
 import json
 import pathlib
 import re
@@ -54,6 +55,13 @@ class KernelPrices:
         # (shape, how it runs, sizes) -> (seconds that it took, seconds that the prices say).
         self._timed = self._load()
 
+    @property
+    def stock(self):
+        """The same of files that LiteRT runs without the delegate, like the parent's."""
+        found = copy.copy(self)
+        found.prices = PlanPrices(self.prices.machine, self.prices.quantize)
+        return found
+
     def _load(self):
         if self.path is None or not self.path.is_file():
             return {}
@@ -68,10 +76,20 @@ class KernelPrices:
         key = shape, how, _ = self._key(layer, call, k, s)
         if key in self._timed:
             return self._timed[key][0]
+        if k is None and self.prices.delegate:
+            # A dense layer may be the delegate's too, between its own; it is no worse than stock.
+            return self.stock.seconds(layer, call, k, s)
         ratios = {x: took / said for x, (took, said) in self._timed.items() if x[1] == how}
         near = [ratio for x, ratio in ratios.items() if x[0] == shape]
         usual = float(np.median(near or list(ratios.values()))) if ratios else 1.0
         return usual * self.prices.seconds(layer, call, k, s)
+
+    def milliseconds(self, model, sizes, input_shape):
+        """Of all layers of a model that can have lookups, with these sizes; see `measure`."""
+        return sum(
+            place.milliseconds(self, *sizes.get(place.name, (None, None)))
+            for place in sites(model, input_shape)
+        )
 
     def measure(self, model, sizes, path, input_shape):
         """Times the layers of a file, and knows them from then on.
@@ -85,7 +103,7 @@ class KernelPrices:
             path: its int8 or float32 .tflite, as the prices are for.
             input_shape: of one input.
         """
-        content, delegate = pathlib.Path(path).read_bytes(), bool(sizes) and self.prices.delegate
+        content, delegate = pathlib.Path(path).read_bytes(), self.prices.delegate
         layers = cutting.layers(content, path)
         parts = (content, *(layer.content for layer in layers))
         interpreters = [Interpreter(content=x, delegate=delegate) for x in parts]
@@ -111,8 +129,8 @@ class KernelPrices:
     def _key(self, layer, call, k, s):
         kernel = family.replacing(layer).kernel_variable(layer).shape
         about = type(layer).__name__, kernel, getattr(layer, "strides", ()), call.input_shape
-        runs = "dense" if k is None else "delegate" if self.prices.delegate else "stock"
-        how = f"{self.prices.quantize or 'float32'} {runs}"
+        runs = "delegate" if self.prices.delegate else "stock"
+        how = f"{self.prices.quantize or 'float32'} {runs} {'dense' if k is None else 'lookups'}"
         return " ".join(str(x) for x in about), how, "" if k is None else f"{k}:{s}"
 
 

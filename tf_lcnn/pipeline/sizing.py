@@ -8,7 +8,6 @@ import numpy as np
 
 from tf_lcnn.compression import planner
 from tf_lcnn.compression.convert import lookupify
-from tf_lcnn.compression.sites import sites
 from tf_lcnn.layers import sparsity
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite.choice import choose_lowerings
@@ -94,11 +93,11 @@ def plan_for(model, images, wish, prices, delegate, parent, tell, seed):
     """
     kind, value = wish
     shape = images.shape[1:]
-    prices.measure(model, {}, parent, shape)
-    least, dense = planner.bounds(model, "milliseconds", prices, shape)
+    prices.stock.measure(model, {}, parent, shape)
+    least, _ = planner.bounds(model, "milliseconds", prices, shape)
     whole = float(np.median(interleaved([parent], [False])))
     # What has no price: the layers that stay as they are, and the calls themselves.
-    rest = max(0.0, whole - dense)
+    rest = max(0.0, whole - prices.stock.milliseconds(model, {}, shape))
     wanted = whole / value if kind == "speedup" else value
     if wanted - rest <= least:
         if kind == "speedup":
@@ -127,13 +126,10 @@ def plan_for(model, images, wish, prices, delegate, parent, tell, seed):
         limit = times[0] / value if kind == "speedup" else value
         if times[1] <= limit * (1 + _SHORT):
             break
-        # By what its layers took, the next plan knows better what they cost.
+        # By what its layers took, and the rest of it, the next plan is nearer.
         prices.measure(model, plan.sizes, trial, shape)
-        known = sum(
-            site.milliseconds(prices, *plan.sizes.get(site.name, (None, None)))
-            for site in sites(model, shape)
-        )
-        budget = _AIM * limit - (float(times[1]) - known)
+        rest = float(times[1]) - prices.milliseconds(model, plan.sizes, shape)
+        budget = _AIM * limit - rest
         least, _ = planner.bounds(model, "milliseconds", prices, shape)
         if budget <= least:
             break
