@@ -19,7 +19,8 @@ _NOTICE = re.compile(
     rb"oneDNN|computation_placer|cuda_platform|Unable to register cu|"
     rb"Created TensorFlow Lite XNNPACK delegate|^fully_quantize: |"
     # What a conversion tells where TensorFlow was imported before this package.
-    rb"^[IW]\d{4} \S+ +\d+ (flatbuffer_export|tf_tfl_flatbuffer_helpers|reader|loader)\.cc:"
+    rb"^[IW]\d{4} \S+ +\d+ (flatbuffer_export|tf_tfl_flatbuffer_helpers|reader|loader|"
+    rb"mlir_graph_optimization_pass|dump_mlir_util)\.cc:"
 )
 
 

@@ -1,5 +1,6 @@
 """The trained weights in zoo/ are those that were trained."""
 
+import re
 import shutil
 
 import pytest
@@ -12,8 +13,17 @@ def test_weights_load_by_name():
     model = zoo.load("resnet20_cifar10")
     assert model.input_shape == (None, 32, 32, 3) and model.output_shape == (None, 10)
     assert not getattr(model, "compiled", False)
-    for name in zoo.names():
-        assert (zoo.FOLDER / f"{name}.csv").is_file()
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_all_weights_load_and_say_where_they_are_from(name):
+    model = zoo.load(name)
+    assert len(model.inputs) == len(model.outputs) == 1 and model.count_params() > 0
+    (row,) = (x for x in (zoo.FOLDER / "README.md").read_text().splitlines() if f"| `{name}`" in x)
+    # Weights of our own have the log of their training, others their license.
+    license_of = re.search(r"\((licenses/\S+)\)", row)
+    beside = license_of[1] if license_of else f"{name}.csv"
+    assert (zoo.FOLDER / beside).is_file()
 
 
 def test_an_unknown_name_is_answered_with_the_known():
@@ -39,7 +49,7 @@ def test_a_damaged_file_is_refused(folder):
 def test_a_file_of_the_users_own_is_no_weights_of_the_project(folder):
     (folder / "mine.keras").write_bytes(b"mine")
     (folder / "notes.txt").write_text("mine")
-    assert zoo.names() == ["resnet20_cifar10"]
+    assert "mine" not in zoo.names() and "resnet20_cifar10" in zoo.names()
     with pytest.raises(ValueError, match=r"mine\.keras has no checksum in SHA256SUMS") as error:
         zoo.load("mine")
     assert "\n" not in str(error.value)
@@ -49,9 +59,12 @@ def test_a_file_of_the_users_own_is_no_weights_of_the_project(folder):
 
 @pytest.mark.parametrize("line", ["not a checksum", "0123abcd  model.keras", 64 * "a"])
 def test_a_bad_line_among_the_checksums_is_named(folder, line):
-    with open(folder / "SHA256SUMS", "a", encoding="utf-8") as file:
+    path = folder / "SHA256SUMS"
+    number = len(path.read_text(encoding="utf-8").splitlines()) + 2
+    with open(path, "a", encoding="utf-8") as file:
         file.write(f"\n{line}\n")
-    with pytest.raises(ValueError, match=f"SHA256SUMS, line 3: '{line}' is no checksum") as error:
+    told = f"SHA256SUMS, line {number}: '{line}' is no checksum"
+    with pytest.raises(ValueError, match=told) as error:
         zoo.load("resnet20_cifar10")
     assert "\n" not in str(error.value)
 
