@@ -57,7 +57,7 @@ def drawn(parent, folder):
     images = rng.normal(size=(8, *shape)).astype(np.float32)
     delegate = native.available()
     prices = kernel_prices.of_machine(FLAGS.prices, "int8", delegate)
-    machine, places = prices.prices.machine, sites(parent, shape)
+    machine, places = prices.machine, sites(parent, shape)
     dense_file, file = folder / "parent.tflite", folder / "lcnn.tflite"
     sizing.write(dense_file, parent, images, machine, False)
     prices.stock.measure(parent, {}, dense_file, shape)

@@ -12,7 +12,6 @@ from tf_lcnn import profile
 from tf_lcnn.compression import planner
 from tf_lcnn.compression.reconstruction import Schedule
 from tf_lcnn.lite import prices
-from tf_lcnn.pipeline import sizing
 from tf_lcnn.pipeline.stages import Stages
 from tf_lcnn.runtime import timing
 
@@ -89,16 +88,6 @@ def test_bad_input_in_one_line(parent, tmp_path, arguments, message):
 def test_a_speedup_that_no_sizes_reach_says_the_most(parent, tmp_path):
     with pytest.raises(ValueError, match=r"1000 times as fast: about [0-9.]+ is the most"):
         tf_lcnn.compress(parent, IMAGES, 1000.0, folder=tmp_path / "x", **HOW)
-
-
-def test_a_busy_machine_is_refused_after_some_patience(monkeypatch):
-    waited = []
-    monkeypatch.setattr(sizing.time, "sleep", waited.append)
-    monkeypatch.setattr(timing, "LEAST_SHARE", 2.0)
-    monkeypatch.setattr(timing, "median_seconds", lambda *_: np.ones(1))
-    with pytest.raises(ValueError, match=r"busy: timing had \d+% of a processor, three times"):
-        sizing.interleaved([], [])
-    assert len(waited) == 2
 
 
 def test_models_that_cannot_be_compressed(tmp_path):

@@ -91,3 +91,12 @@ def test_a_process_that_is_gone_is_one_line():
 
     with pytest.raises(ValueError, match=r"LiteRT crashed on a\.tflite: is the file whole\?"):
         timing._ask(Gone(), "a.tflite")
+
+
+def test_a_busy_machine_is_refused_after_some_patience(monkeypatch):
+    waited = []
+    monkeypatch.setattr(timing.time, "sleep", waited.append)
+    monkeypatch.setattr(timing, "LEAST_SHARE", 2.0)
+    with pytest.raises(ValueError, match=r"busy: timing had \d+% of a processor, three times"):
+        timing.undisturbed(lambda: None)
+    assert len(waited) == 2

@@ -126,8 +126,7 @@ def compress(
     kernels = kernel_prices.of_machine(prices, "int8", delegate)
     images, labels, examples = _held_out(model, images, labels, examples)
     calibration = images[:_CALIBRATED_ON]
-    machine = kernels.prices.machine
-    pair = comparing.Pair(model, stages, examples, calibration, machine, delegate)
+    pair = comparing.Pair(model, stages, examples, calibration, kernels.machine, delegate)
     return _Job(pair, kernels, labels, images, schedule, seed, stages, tell).run(wish)
 
 
@@ -240,7 +239,7 @@ class _Job:
 
         def choose():
             plan, tried = sizing.plan_for(
-                *(self.model, self.images[:_CODED_ON], wish, self.kernels, self.pair.delegate),
+                *(self.model, self.images[:_CODED_ON], wish, self.kernels),
                 *(stages / comparing.PARENT, self.tell, self.seed),
             )
             plan.save(stages / "plan.json")

@@ -56,10 +56,20 @@ class KernelPrices:
         self._timed = self._load()
 
     @property
+    def machine(self):
+        """The `prices.Prices` beneath."""
+        return self.prices.machine
+
+    @property
+    def delegate(self):
+        """Whether files run with the native delegate."""
+        return self.prices.delegate
+
+    @property
     def stock(self):
         """The same of files that LiteRT runs without the delegate, like the parent's."""
         found = copy.copy(self)
-        found.prices = PlanPrices(self.prices.machine, self.prices.quantize)
+        found.prices = PlanPrices(self.machine, self.prices.quantize)
         return found
 
     def _load(self):
@@ -76,7 +86,7 @@ class KernelPrices:
         key = shape, how, _ = self._key(layer, call, k, s)
         if key in self._timed:
             return self._timed[key][0]
-        if k is None and self.prices.delegate:
+        if k is None and self.delegate:
             # A dense layer may be the delegate's too, between its own; it is no worse than stock.
             return self.stock.seconds(layer, call, k, s)
         ratios = {x: took / said for x, (took, said) in self._timed.items() if x[1] == how}
@@ -102,14 +112,19 @@ class KernelPrices:
             sizes: name -> (k, s) of the layers that have lookups in the file.
             path: its int8 or float32 .tflite, as the prices are for.
             input_shape: of one input.
+
+        Raises:
+            ValueError: the machine is busy.
         """
-        content, delegate = pathlib.Path(path).read_bytes(), self.prices.delegate
+        content = pathlib.Path(path).read_bytes()
         layers = cutting.layers(content, path)
         parts = (content, *(layer.content for layer in layers))
-        interpreters = [Interpreter(content=x, delegate=delegate) for x in parts]
+        interpreters = [Interpreter(content=x, delegate=self.delegate) for x in parts]
         first = timing.median_seconds(interpreters[:1], 3)[0]
         batch = int(np.clip(_SECONDS_PER_TURN / first, 1, 200))
-        whole, *alone = timing.median_seconds(interpreters, _RUNS, batch)
+        whole, *alone = timing.undisturbed(
+            lambda: timing.median_seconds(interpreters, _RUNS, batch)
+        )
         call_of_litert = max(0.0, (sum(alone) - whole) / len(layers))
         took = {}
         for layer, seconds in zip(layers, alone, strict=True):
@@ -129,7 +144,7 @@ class KernelPrices:
     def _key(self, layer, call, k, s):
         kernel = family.replacing(layer).kernel_variable(layer).shape
         about = type(layer).__name__, kernel, getattr(layer, "strides", ()), call.input_shape
-        runs = "delegate" if self.prices.delegate else "stock"
+        runs = "delegate" if self.delegate else "stock"
         how = f"{self.prices.quantize or 'float32'} {runs} {'dense' if k is None else 'lookups'}"
         return " ".join(str(x) for x in about), how, "" if k is None else f"{k}:{s}"
 

@@ -2,7 +2,6 @@
 
 import pathlib
 import tempfile
-import time
 
 import numpy as np
 
@@ -26,9 +25,6 @@ _AIM = 0.99
 RUNS = 20
 _SECONDS_PER_TURN = 0.05
 
-# Between tries to time on a busy machine.
-_SECONDS_TO_WAIT = 10.0
-
 
 def interleaved(paths, delegates):
     """Milliseconds (turns, files) of .tflite files that run in turn, on one thread.
@@ -41,16 +37,7 @@ def interleaved(paths, delegates):
     fastest = timing.median_seconds(interpreters, 3).min()
     # Several runs in a turn, so that a network finds its weights in the caches.
     batch = int(np.clip(_SECONDS_PER_TURN / fastest, 1, 200))
-    for last in (False, False, True):
-        times, share = timing.with_share(lambda: timing.turns(interpreters, RUNS, batch))
-        if share >= timing.LEAST_SHARE:
-            return 1e3 * times
-        if not last:
-            time.sleep(_SECONDS_TO_WAIT)
-    raise ValueError(
-        f"This machine is busy: timing had {share:.0%} of a processor, three times. What was "
-        "finished stays; call again when it is idle."
-    )
+    return 1e3 * timing.undisturbed(lambda: timing.turns(interpreters, RUNS, batch))
 
 
 def empty(model, plan):
@@ -71,15 +58,14 @@ def write(path, model, images, prices, delegate):
     path.write_bytes(convert(model, choices, "int8", images[:8], default_shape=shape))
 
 
-def plan_for(model, images, wish, prices, delegate, parent, tell, seed):
+def plan_for(model, images, wish, prices, parent, tell, seed):
     """The plan whose file, timed on this machine, is as fast as is wished.
 
     Args:
         model: dense.
         images: float32 array (count, ...).
         wish: ("speedup", factor) or ("budget", milliseconds).
-        prices: a `kernel_prices.KernelPrices`.
-        delegate: whether the LCNN runs with the native delegate.
+        prices: a `kernel_prices.KernelPrices`, of how the LCNN will run.
         parent: the int8 file of the model. Its folder keeps what was measured of sizes, for a
             second call.
         tell: function of a line of text.
@@ -92,7 +78,7 @@ def plan_for(model, images, wish, prices, delegate, parent, tell, seed):
         ValueError: no sizes are as fast; it says what the most is.
     """
     kind, value = wish
-    shape = images.shape[1:]
+    shape, delegate = images.shape[1:], prices.delegate
     prices.stock.measure(model, {}, parent, shape)
     least, _ = planner.bounds(model, "milliseconds", prices, shape)
     whole = float(np.median(interleaved([parent], [False])))
@@ -116,7 +102,7 @@ def plan_for(model, images, wish, prices, delegate, parent, tell, seed):
             progress=lambda name, i, n: tell(f"Errors of sizes: layer {i + 1} of {n}, {name}"),
         )
         trial = parent.parent / "trial.tflite"
-        write(trial, empty(model, plan), images, prices.prices.machine, delegate)
+        write(trial, empty(model, plan), images, prices.machine, delegate)
         times = np.median(interleaved([parent, trial], [False, delegate]), axis=0)
         tried.append(
             {"budget_ms": budget, "predicted_ms": plan.cost + rest, "ms": float(times[1])}
@@ -142,7 +128,7 @@ def plan_for_speedup(model, images, speedup, prices, delegate, tell, seed=0):
     with tempfile.TemporaryDirectory() as folder:
         parent = pathlib.Path(folder) / "parent.tflite"
         kernels = kernel_prices.of_machine(prices, "int8", delegate)
-        write(parent, model, images, kernels.prices.machine, False)
+        write(parent, model, images, kernels.machine, False)
         wish = "speedup", speedup
-        plan, _ = plan_for(model, images, wish, kernels, delegate, parent, tell, seed)
+        plan, _ = plan_for(model, images, wish, kernels, parent, tell, seed)
     return plan
