@@ -18,7 +18,12 @@ CONFIGS = sorted(train.CONFIGS.rglob("*.cfg"))
 CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000}
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def _long(path):
+    """What trains at ImageNet's size takes long."""
+    return pytest.param(path, marks=pytest.mark.slow) if "imagenet" in path.stem else path
+
+
+@pytest.fixture(params=map(_long, CONFIGS), ids=lambda path: path.stem)
 def config(request):
     """Parses a configuration into train.FLAGS, which are as before after the test."""
     with flagsaver.flagsaver():

@@ -174,6 +174,7 @@ def test_a_run_of_one_epoch_exports_under(flags, more, tmp_path):
 # Interrupted and repeated
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_what_an_unbroken_one_reaches(unbroken, tmp_path):
     run_dir = tmp_path / "killed"
     killed = start_train(*SMALL, *SCHEDULE, f"--run_dir={run_dir}")
@@ -375,7 +376,7 @@ def test_a_value_that_cannot_be_is_refused_and_says_what_can(flags, mentioned, t
         ({"init_from": "x", "plan": "y", "retrain": "z"}, "a run starts from one model"),
         ({"init_from": "x", "plan": "y", "loose_rows": 0.5}, "--loose_rows must be a finite"),
         ({"init_from": "x", "budget": float("nan")}, "--budget must be a finite number > 0"),
-        ({"init_from": "x", "budget": 9.0, "prices": "p.json"}, "are for a --budget of"),
+        ({"init_from": "x", "budget": 9.0, "prices": "p.json"}, "for a --budget of"),
         ({"hint_layers": ["a"]}, "--hint_layers needs --init_from"),
         ({"weight_decay_epochs": 3}, "needs --weight_decay"),
         ({"batch_size": 10, "break_batch": 3}, "does not break into --break_batch=3"),

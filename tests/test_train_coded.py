@@ -98,6 +98,7 @@ def test_an_interrupted_coded_run_goes_on(run, parent):
     assert sizes(run_dir) == SIZES
 
 
+@pytest.mark.slow
 def test_the_same_sizes_from_random_weights(parent, tmp_path):
     random = ("--init=random", "--loose_lookups=2", "--epochs=2", "--noexport", "--nodrop_rows")
     output = succeed(*flags(parent, tmp_path / "run", *random))

@@ -32,6 +32,7 @@ def missing():
 
 WHY_NOT = missing()
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT)),
     pytest.mark.skipif(
         keras.backend.backend() != "tensorflow", reason="export needs the TensorFlow backend"

@@ -381,9 +381,9 @@ def network(name):
     ("name", "quantizations"),
     [
         ("resnet18:fast", QUANTIZATIONS),
-        ("resnet18:accurate", (None,)),
+        pytest.param("resnet18:accurate", (None,), marks=pytest.mark.slow),
         # Half as deep, because it takes long to convert.
-        ("resnet10:accurate", ("int8",)),
+        pytest.param("resnet10:accurate", ("int8",), marks=pytest.mark.slow),
         ("alexnet:fast", QUANTIZATIONS),
         ("mobilenet", QUANTIZATIONS),
     ],
