@@ -314,10 +314,10 @@ def calibration(settings, dataset):
 
 
 def make_plan(settings, parent, dataset):
+    if settings.speedup is not None and keras.backend.backend() != "tensorflow":
+        raise ValueError("--speedup times .tflite files: that needs KERAS_BACKEND=tensorflow.")
     images, machine = calibration(settings, dataset), None
     if settings.speedup is not None:
-        if keras.backend.backend() != "tensorflow":
-            raise ValueError("--speedup times .tflite files: that needs KERAS_BACKEND=tensorflow.")
         plan = sizing.plan_for_speedup(
             *(parent, images, settings.speedup, settings.prices, native.available(), tell),
             settings.seed,

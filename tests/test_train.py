@@ -376,7 +376,10 @@ def test_a_value_that_cannot_be_is_refused_and_says_what_can(flags, mentioned, t
         ({"init_from": "x", "plan": "y", "retrain": "z"}, "a run starts from one model"),
         ({"init_from": "x", "plan": "y", "loose_rows": 0.5}, "--loose_rows must be a finite"),
         ({"init_from": "x", "budget": float("nan")}, "--budget must be a finite number > 0"),
-        ({"init_from": "x", "budget": 9.0, "prices": "p.json"}, "for a --budget of"),
+        (
+            {"init_from": "x", "budget": 9.0, "prices": "p.json"},
+            "--prices is for --speedup, and for a",
+        ),
         ({"hint_layers": ["a"]}, "--hint_layers needs --init_from"),
         ({"weight_decay_epochs": 3}, "needs --weight_decay"),
         ({"batch_size": 10, "break_batch": 3}, "does not break into --break_batch=3"),

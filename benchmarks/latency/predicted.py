@@ -50,6 +50,12 @@ def main():
         print(f"{name:20} {times[0]:9.3f}  {'  '.join(pairs)}", flush=True)
 
 
+def drawn_sizes(place, rng):
+    """(k, s) of a `sites.Site`; dense too where it has fewer weight vectors than the k drawn."""
+    k, s = SIZES[rng.integers(len(SIZES))]
+    return (k, s) if k and k < place.weight_vectors else (None, None)
+
+
 def drawn(parent, folder):
     """[milliseconds of the parent, (predicted, measured) of each draw]."""
     shape = [FLAGS.size if n is None else n for n in parent.input_shape[1:]]
@@ -65,12 +71,7 @@ def drawn(parent, folder):
     rest = dense - prices.stock.milliseconds(parent, {}, shape)
     times = [dense]
     for _ in range(DRAWS):
-        sizes = {x.name: SIZES[rng.integers(len(SIZES))] for x in places}
-        sizes = {
-            x.name: (k, s) if k and k < x.weight_vectors else (None, None)
-            for x in places
-            for k, s in [sizes[x.name]]
-        }
+        sizes = {x.name: drawn_sizes(x, rng) for x in places}
         said = rest + prices.milliseconds(parent, sizes, shape)
         choices = (
             size_plan.Choice(x.name, kernel_shape(x.layer), *sizes[x.name], 0.0, 0.0, 0.0)
