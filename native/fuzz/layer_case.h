@@ -22,13 +22,14 @@ constexpr int64_t kMostProducts = 6000;
 
 inline Shape shape_of(Reader* in, bool dictionary) {
   static constexpr int kChannels[] = {8, 1, 3, 4, 5, 7, 9, 12, 15, 16, 17, 20, 31, 32, 33, 40};
+  static constexpr int kFilters[] = {8, 1, 3, 5, 7, 12, 15, 16, 17, 31, 32, 33, 47, 48, 64, 80};
   static constexpr int kRows[] = {8,  1,  2,  3,  4,  7,  9,  15, 16, 17, 20,
                                   31, 32, 33, 48, 63, 64, 65, 90, 127, 128, 130};
   static constexpr int kMaps[] = {4, 1, 2, 3, 5, 6, 7, 9, 13, 17, 20, 30};
   Shape s;
   s.k = kRows[in->below(22)];
   s.m = dictionary ? kChannels[in->below(16)] : s.k;
-  s.n = kChannels[in->below(16)];
+  s.n = kFilters[in->below(16)];
   s.kh = 1 + in->below(4);
   s.kw = 1 + in->below(5);
   s.stride_h = 1 + in->below(8) / 5;

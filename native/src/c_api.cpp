@@ -70,6 +70,10 @@ bool in_int8(int32_t lowest, int32_t highest) {
   return lowest >= -128 && lowest <= highest && highest <= 127;
 }
 
+bool usable(const std::vector<float>& scales) {
+  return std::all_of(scales.begin(), scales.end(), lcnn::usable_scale);
+}
+
 bool sums_fit(const std::vector<int32_t>& bias, const std::vector<int64_t>& weights) {
   for (size_t i = 0; i < weights.size(); ++i) {
     if (!lcnn::sum_fits(bias[i], weights[i])) return false;
@@ -89,7 +93,7 @@ bool valid(const lcnn::Spec<int8_t>& spec) {
   }
   for (const auto& p : spec.coefficients) filters[p.filter] += std::abs(int64_t{p.value});
   return in_int8(to.s_lowest, to.s_highest) && in_int8(to.y_lowest, to.y_highest) &&
-         finite(to.s_scale) && finite(to.y_scale) && sums_fit(to.s_bias, rows) &&
+         usable(to.s_scale) && usable(to.y_scale) && sums_fit(to.s_bias, rows) &&
          sums_fit(to.y_bias, filters);
 }
 

@@ -79,7 +79,7 @@ bool read_quantization(const Graph& graph, const tflite::Node& node, Convolution
   conv->out_scale = out[0];
   for (float w : weight) {
     conv->scale.push_back(in[0] * w / out[0]);
-    if (!std::isfinite(conv->scale.back())) return false;
+    if (!usable_scale(conv->scale.back())) return false;
   }
   return true;
 }

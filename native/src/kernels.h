@@ -93,7 +93,7 @@ struct Kernels {
   // null.
   void (*transpose_f32)(const float* from, size_t stride, float* const* to, int rows, int columns);
 
-  // Vectors of filters that a step serves.
+  // Vectors of filters that a step serves, and a block has.
   int vectors = 1;
 
   // The lookup stage on planes of one pixel, as of a dense layer: y[j] for each of `filters`.

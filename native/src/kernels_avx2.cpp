@@ -63,7 +63,6 @@ struct Avx2 {
   static Vector subtract(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
   static Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
   static Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm256_fmadd_ps(a, b, sum); }
-  static Vector minimum(Vector a, Vector b) { return _mm256_min_ps(a, b); }
   // Of two numbers of which one is none, `max` and `min` give the second: a NaN stays one.
   static Vector limited(Vector x, Vector lowest, Vector highest) {
     return _mm256_min_ps(highest, _mm256_max_ps(lowest, x));
@@ -136,6 +135,7 @@ struct Avx2 {
   static Halves narrow(Sums a, Sums b) { return _mm256_packs_epi32(a, b); }
   static Halves add_saturating(Halves a, Halves b) { return _mm256_adds_epi16(a, b); }
   static Bytes narrow(Halves a, Halves b, std::false_type) { return _mm256_packs_epi16(a, b); }
+  static Bytes minimum(Bytes a, Bytes b, std::false_type) { return _mm256_min_epi8(a, b); }
   static Bytes maximum(Bytes a, Bytes b, std::false_type) { return _mm256_max_epi8(a, b); }
   // The narrowing instructions take two registers each, half by half.
   static Bytes in_order(Bytes x) {

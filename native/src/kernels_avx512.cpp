@@ -52,12 +52,12 @@ inline V kept(V value) {
 // processors, and few blocks need one.
 struct Avx512 {
   static constexpr int kLanes = 16;
-  static constexpr int kVectors = 2;
+  static constexpr int kVectors = 4;
   static constexpr int kDictionaryVectors = 4;
   template <int NB>
   static constexpr int kDictionaryPixels = NB == 4 ? 6 : NB == 3 ? 8 : NB == 2 ? 12 : 14;
   template <int NB>
-  static constexpr int kLookupPixels = NB == 1 ? 14 : 10;
+  static constexpr int kLookupPixels = NB == 1 ? 14 : NB == 2 ? 10 : NB == 3 ? 6 : 5;
   static constexpr std::array<int, 2> kWindows = {16, 32};
   static constexpr int kTransposed = 16;
 
@@ -75,7 +75,6 @@ struct Avx512 {
   static Vector subtract(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
   static Vector multiply(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
   static Vector multiply_add(Vector a, Vector b, Vector sum) { return _mm512_fmadd_ps(a, b, sum); }
-  static Vector minimum(Vector a, Vector b) { return _mm512_min_ps(a, b); }
   // Of two numbers of which one is none, `max` and `min` give the second: a NaN stays one.
   static Vector limited(Vector x, Vector lowest, Vector highest) {
     return _mm512_min_ps(highest, _mm512_max_ps(lowest, x));
@@ -146,6 +145,8 @@ struct Avx512 {
   static Halves add_saturating(Halves a, Halves b) { return _mm512_adds_epi16(a, b); }
   static Bytes narrow(Halves a, Halves b, std::false_type) { return _mm512_packs_epi16(a, b); }
   static Bytes narrow(Halves a, Halves b, std::true_type) { return _mm512_packus_epi16(a, b); }
+  static Bytes minimum(Bytes a, Bytes b, std::false_type) { return _mm512_min_epi8(a, b); }
+  static Bytes minimum(Bytes a, Bytes b, std::true_type) { return _mm512_min_epu8(a, b); }
   static Bytes maximum(Bytes a, Bytes b, std::false_type) { return _mm512_max_epi8(a, b); }
   static Bytes maximum(Bytes a, Bytes b, std::true_type) { return _mm512_max_epu8(a, b); }
   // The narrowing instructions take two registers each, quarter by quarter.
@@ -153,6 +154,7 @@ struct Avx512 {
     return _mm512_permutexvar_epi32(
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), x);
   }
+  static void store_bytes(void* to, Bytes bytes) { _mm512_storeu_si512(to, bytes); }
   template <int J>
   static void store_quarter(void* to, int lanes, Bytes bytes, std::integral_constant<int, J>) {
     const __m128i quarter = _mm512_extracti32x4_epi32(bytes, J);
@@ -195,8 +197,72 @@ void dictionary_tile_s8(Pixels<int8_t> x, uint8_t* const* s, int quads, const in
                    [&](auto b) { return k - row - b * kLanes; });
 }
 
+// A first layer, of few channels and rows of D, has many pixels: four of them share a vector, and a
+// turn takes 16 that follow one another in X and in S.
+constexpr int kFew = 4, kFewPixels = 16;
+
+class FewRows {
+ public:
+  FewRows(const Dictionary<int8_t>& d, const Requantize& to)
+      : pixels_(~__mmask64(0) >> (64 - kFewPixels * d.m)),
+        values_(quarters(d.values)), bias_(quarters(to.bias)),
+        scale_(_mm512_castsi512_ps(quarters(to.scale))), k_(d.k), m_(d.m), requantize_(to) {
+    uint8_t quad[64], row[64] = {};
+    for (int i = 0; i < 64; ++i) {
+      // D is zero where a pixel has no channel.
+      quad[i] = static_cast<uint8_t>(i / 16 * d.m + (i % 4 < d.m ? i % 4 : 0));
+      if (i % kFew < d.k) row[i / kFew * d.k + i % kFew] = static_cast<uint8_t>(i);
+    }
+    quad_ = _mm512_loadu_si512(quad);
+    row_ = _mm512_loadu_si512(row);
+  }
+
+  static bool fit(const Dictionary<int8_t>& d, ptrdiff_t stride) {
+    return d.m <= kFew && d.k <= kFew && stride == d.m;
+  }
+  bool follow(uint8_t* const* s) const {
+    return s[kFewPixels - 1] == s[0] + (kFewPixels - 1) * k_;
+  }
+
+  void run(const int8_t* x, uint8_t* s) const {
+    const __m512i in = _mm512_xor_si512(_mm512_maskz_loadu_epi8(pixels_, x), _mm512_set1_epi8(-128));
+    __m512i at = quad_, sum[4];
+    repeat<4>([&](auto i) {
+      sum[i] = _mm512_dpbusd_epi32(bias_, _mm512_permutexvar_epi8(at, in), values_);
+      at = _mm512_add_epi8(at, _mm512_set1_epi8(static_cast<char>(4 * m_)));
+    });
+    const __m512i bytes = _mm512_permutexvar_epi8(
+        row_, requantize_.bytes(sum[0], sum[1], sum[2], sum[3], scale_, scale_, scale_, scale_));
+    // What follows in S may be another thread's.
+    repeat<kFew>([&](auto j) {
+      if (j < k_) Avx512::store_quarter(s + j * kLanes, kLanes, bytes, j);
+    });
+  }
+
+ private:
+  static __m512i quarters(const void* four) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(four)));
+  }
+
+  __mmask64 pixels_;
+  __m512i values_, bias_;
+  __m512 scale_;
+  int k_, m_;
+  Requantizer<Avx512, true> requantize_;
+  __m512i quad_, row_;
+};
+
 void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
                    const Dictionary<int8_t>& d, const Requantize& to) {
+  if (FewRows::fit(d, stride)) {
+    const FewRows few(d, to);
+    while (pixels >= kFewPixels && few.follow(s)) {
+      few.run(x, s[0]);
+      x += kFewPixels * stride;
+      s += kFewPixels;
+      pixels -= kFewPixels;
+    }
+  }
   const Requantizer<Avx512, true> requantize(to);
   const int quads = (d.m + 3) / 4;
   const size_t block = static_cast<size_t>(quads) * 64;
@@ -274,11 +340,10 @@ void lookup_pixels_s8(const uint8_t* const* rows, int step, int pixels, const Lo
 
 void lookup_s8(const uint8_t* const* rows, int step, int pixels, int window,
                const Lookups<int8_t>& l, const Requantize& to, int8_t* y, size_t n, int filters) {
-  const auto run = window > 64 ? (filters > kLanes ? lookup_pixels_s8<true, 2>
-                                                   : lookup_pixels_s8<true, 1>)
-                               : (filters > kLanes ? lookup_pixels_s8<false, 2>
-                                                   : lookup_pixels_s8<false, 1>);
-  run(rows, step, pixels, l, to, y, n, filters);
+  in_groups<Avx512::kVectors>((filters + kLanes - 1) / kLanes, [&](auto nb, int) {
+    const auto run = window > 64 ? lookup_pixels_s8<true, nb> : lookup_pixels_s8<false, nb>;
+    run(rows, step, pixels, l, to, y, n, filters);
+  });
 }
 
 // Where a map is one pixel, vectors of lookups in place of vectors of pixels.

@@ -112,9 +112,6 @@ struct Neon {
   static Vector multiply_add(Vector a, Each b, Vector sum) {
     return {vfmaq_n_f32(sum.low, a.low, b), vfmaq_n_f32(sum.high, a.high, b)};
   }
-  static Vector minimum(Vector a, Vector b) {
-    return {vminq_f32(a.low, b.low), vminq_f32(a.high, b.high)};
-  }
   // `max` and `min` of a NaN are one.
   static Vector limited(Vector x, Vector lowest, Vector highest) {
     return {vminq_f32(vmaxq_f32(x.low, lowest.low), highest.low),
@@ -177,6 +174,9 @@ struct Neon {
   }
   static int8x16_t narrow(Halves x) { return vqmovn_high_s16(vqmovn_s16(x.val[0]), x.val[1]); }
   static Bytes narrow(Halves a, Halves b, std::false_type) { return {narrow(a), narrow(b)}; }
+  static Bytes minimum(Bytes a, Bytes b, std::false_type) {
+    return {vminq_s8(a.first, b.first), vminq_s8(a.second, b.second)};
+  }
   static Bytes maximum(Bytes a, Bytes b, std::false_type) {
     return {vmaxq_s8(a.first, b.first), vmaxq_s8(a.second, b.second)};
   }

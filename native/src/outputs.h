@@ -4,7 +4,7 @@
 //
 //   sum     is exact in int32, with the bias and what zero points of the input add;
 //   sum     as a float and sum * scale are rounded to the nearest float, half to even;
-//   scale   is input scale * weight scale / output scale, a float for each lane;
+//   scale   is input scale * weight scale / output scale, a float for each lane, below 1;
 //   round   is to the nearest integer, half to even, as the processors' conversions do it.
 //
 // Since lowest and highest are integers, the clamp may come before the rounding, as below, or after
@@ -25,6 +25,10 @@ struct Requantize {
   const float* scale;   // per lane
   int32_t zero_point, lowest, highest;
 };
+
+// Whether a sum times this scale is an int32 still, so that no conversion wraps it. Other scales are
+// of outputs that are finer than the products that they are sums of.
+inline bool usable_scale(float scale) { return std::abs(scale) < 1; }
 
 // Of a float32 stage.
 struct Activate {

@@ -5,15 +5,16 @@
 //   Sums                kLanes int32
 //   Halves              2 * kLanes int16, of two vectors
 //   Bytes               4 * kLanes bytes, of four vectors
-//   to_float(sums), multiply, minimum, broadcast, broadcast_half, broadcast_byte
+//   to_float(sums), multiply, broadcast_half, broadcast_byte
 //   rounded(vector)     to the nearest, half to even; what is too small gives a number that
 //                       saturates below, as the least integer does
 //   narrow(a, b)        saturating, sums to halves
 //   add_saturating(halves, halves)
 //   narrow(a, b, kind)  saturating, halves to bytes: signed or, if kind is true, unsigned
-//   maximum(bytes, bytes, kind)
+//   minimum, maximum(bytes, bytes, kind)
 //   in_order(bytes)     undoes what order the narrowing left
 //   store_quarter(to, lanes, bytes, i)  stores the bytes of the i-th vector
+//   store_bytes(to, bytes)              stores those of all four
 //
 // Include it after the processor's target is set.
 #pragma once
@@ -24,9 +25,9 @@
 namespace lcnn {
 namespace {
 
-// Why so few clamps: a sum that is too large is clamped as a float, since a conversion would wrap
-// it; one that is too small is the least int16 at the latest, to which adding the zero point
-// saturates, and then below `lowest` as a byte.
+// Why clamps are of bytes alone: scales are below 1 (see Requantize), so a sum times its scale is an
+// int32 still; narrowing saturates it to int16, adding the zero point saturates too, and what is
+// beyond `lowest` or `highest` then is so as a byte.
 template <typename Simd, bool Unsigned>
 class Requantizer {
  public:
@@ -34,9 +35,19 @@ class Requantizer {
   using Sums = typename Simd::Sums;
 
   explicit Requantizer(const Requantize& to)
-      : highest_(Simd::broadcast(static_cast<float>(to.highest - to.zero_point))),
-        zero_point_(Simd::broadcast_half(static_cast<int16_t>(to.zero_point))),
-        lowest_(Simd::broadcast_byte(static_cast<int8_t>(to.lowest))) {}
+      : zero_point_(Simd::broadcast_half(static_cast<int16_t>(to.zero_point))),
+        lowest_(Simd::broadcast_byte(static_cast<int8_t>(to.lowest))),
+        highest_(Simd::broadcast_byte(static_cast<int8_t>(to.highest))) {}
+
+  // Four vectors of sums, times their scales, as bytes.
+  [[gnu::always_inline]] typename Simd::Bytes bytes(Sums a, Sums b, Sums c, Sums d, Vector by_a,
+                                                    Vector by_b, Vector by_c, Vector by_d) const {
+    const auto ab = Simd::add_saturating(Simd::narrow(scaled(a, by_a), scaled(b, by_b)), zero_point_);
+    const auto cd = Simd::add_saturating(Simd::narrow(scaled(c, by_c), scaled(d, by_d)), zero_point_);
+    constexpr std::bool_constant<Unsigned> kind;
+    const auto narrow = Simd::maximum(Simd::narrow(ab, cd, kind), lowest_, kind);
+    return Simd::in_order(Simd::minimum(narrow, highest_, kind));
+  }
 
   // Stores PX x NB vectors of sums: sum[p][b] begins at to(p, b), of which `lanes(b)` are written.
   template <int PX, int NB, typename To, typename Lanes>
@@ -45,19 +56,19 @@ class Requantizer {
     constexpr int kCount = PX * NB;
     Vector scales[NB];
     repeat<NB>([&](auto b) { scales[b] = Simd::load(scale + b * Simd::kLanes); });
-    Sums rounded[kCount];
-    repeat<kCount>([&](auto i) {
-      const Vector x = Simd::multiply(Simd::to_float(sum[i / NB][i % NB]), scales[i % NB]);
-      rounded[i] = Simd::rounded(Simd::minimum(x, highest_));
-    });
     repeat<(kCount + 3) / 4>([&](auto group) {
       constexpr int a = 4 * group, b = within(a + 1, kCount), c = within(a + 2, kCount),
                     d = within(a + 3, kCount);
-      const auto ab = Simd::add_saturating(Simd::narrow(rounded[a], rounded[b]), zero_point_);
-      const auto cd = Simd::add_saturating(Simd::narrow(rounded[c], rounded[d]), zero_point_);
-      constexpr std::bool_constant<Unsigned> kind;
-      const auto bytes =
-          Simd::in_order(Simd::maximum(Simd::narrow(ab, cd, kind), lowest_, kind));
+      const auto bytes = this->bytes(sum[a / NB][a % NB], sum[b / NB][b % NB], sum[c / NB][c % NB],
+                                     sum[d / NB][d % NB], scales[a % NB], scales[b % NB],
+                                     scales[c % NB], scales[d % NB]);
+      if constexpr (NB == 4) {
+        constexpr std::integral_constant<int, a / NB> p;
+        if (lanes(std::integral_constant<int, 3>()) >= Simd::kLanes) {
+          Simd::store_bytes(to(p, std::integral_constant<int, 0>()), bytes);
+          return;
+        }
+      }
       repeat<(kCount - a < 4 ? kCount - a : 4)>([&](auto j) {
         constexpr int i = a + j;
         constexpr std::integral_constant<int, i / NB> p;
@@ -68,11 +79,13 @@ class Requantizer {
   }
 
  private:
+  [[gnu::always_inline]] static Sums scaled(Sums sum, Vector by) {
+    return Simd::rounded(Simd::multiply(Simd::to_float(sum), by));
+  }
   static constexpr int within(int i, int count) { return i < count ? i : count - 1; }
 
-  Vector highest_;
   typename Simd::Halves zero_point_;
-  typename Simd::Bytes lowest_;
+  typename Simd::Bytes lowest_, highest_;
 };
 
 }  // namespace

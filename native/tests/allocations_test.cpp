@@ -63,6 +63,7 @@ void check(bool passed, const std::string& what) {
 struct Small {
   std::vector<int32_t> shape = {1, 5, 6, 5, 1, 1, 5, 6, 9, 3, 3, 1, 1, 1, 1, 1, 1, 5, 6, 7};
   std::vector<float> d = std::vector<float>(9 * 5, 0.5f), p = std::vector<float>(7 * 9 * 9);
+  std::vector<float> scale = std::vector<float>(9, 0.5f);
   std::vector<float> bias = std::vector<float>(9, 1), x = std::vector<float>(5 * 6 * 5, 1);
   std::vector<float> y = std::vector<float>(5 * 6 * 7), limits = {-9, 9, -99, 99};
   std::vector<int8_t> d8 = std::vector<int8_t>(9 * 5, 3), p8 = std::vector<int8_t>(7 * 9 * 9);
@@ -75,8 +76,8 @@ struct Small {
 
   LcnnLayer* make(const std::string& form, int threads) {
     if (form == "int8") {
-      return lcnn_layer_s8(nullptr, nullptr, threads, shape.data(), d8.data(), bias.data(),
-                           bias8.data(), p8.data(), bias.data(), bias8.data(), zero.data(),
+      return lcnn_layer_s8(nullptr, nullptr, threads, shape.data(), d8.data(), scale.data(),
+                           bias8.data(), p8.data(), scale.data(), bias8.data(), zero.data(),
                            limits8.data());
     }
     return lcnn_layer_f32(nullptr, form.c_str(), threads, shape.data(), d.data(), bias.data(),

@@ -161,7 +161,9 @@ def test_wrong_limits_are_refused():
         (2, 0, 1 << 31),  # a bias of S: no sum with it stays within int32
         (5, 0, -(1 << 31)),
         (1, 0, np.nan),
+        (1, 1, 1),  # a scale: a sum times it may leave int32
         (4, 0, np.inf),
+        (4, 2, -1),
         (6, 0, 128),
         (6, 1, -129),
         (6, 2, 300),

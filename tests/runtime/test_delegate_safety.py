@@ -211,6 +211,14 @@ def test_zero_points_that_litert_refuses_are_left_to_it(zero_point):
         assert_close(run(load(packed(model), FORCE, NO_XNNPACK)[0], x), expected)
 
 
+def test_outputs_finer_than_the_products_of_their_sums_are_left_to_litert():
+    model = parse(file_of(quantize="int8"))
+    graph = model.subgraphs[0]
+    graph.tensors[graph.outputs[0]].quantization.scale = np.full(1, 1e-7, np.float32)
+    claims = load(packed(model), FORCE)[1]
+    assert claimed(claims) < claimed(load(file_of(quantize="int8"), FORCE)[1])
+
+
 # --------------------------------------------------------------------------- threads and forks
 
 

@@ -192,9 +192,12 @@ def _int8(rng, extents, values, weights):
 
 
 def _scales(rng, sums):
-    """float32 scales per last axis that spread sums over int8; half of them make ties."""
+    """float32 scales per last axis that spread sums over int8; half of them make ties.
+
+    They stay below 1: a layer of other scales is refused.
+    """
     spread = np.maximum(np.abs(sums).reshape(-1, sums.shape[-1]).max(axis=0), 1)
-    scales = rng.uniform(50, 400, sums.shape[-1]) / spread
+    scales = np.minimum(rng.uniform(50, 400, sums.shape[-1]) / spread, 0.7)
     ties = rng.random(sums.shape[-1]) < 0.5
     return np.where(ties, 2.0 ** np.round(np.log2(scales)), scales).astype(np.float32)
 
@@ -405,6 +408,15 @@ def grid():
         Case(size=(9, 8), m=0, k=3, kernel=(5, 3), strides=(2, 2), s=1, batch=2),
         Case(size=(4, 7), m=0, k=70, s="uneven", limits="relu"),
     ]
+    # A first layer's few channels and rows of D; blocks of up to four vectors of filters.
+    cases += [
+        Case(size=(4, 37), m=3, k=3, n=20, kernel=(7, 7), strides=(2, 2), limits="relu"),
+        Case(size=(3, 51), m=4, k=4, n=9, limits="relu6"),
+        Case(size=(5, 33), m=1, k=2, n=5, batch=2, padding="valid"),
+        Case(size=(2, 16), m=2, k=1, n=3, kernel=(1, 1), s=1),
+        Case(size=(3, 40), m=3, k=4, n=7, dictionary_stride=2),
+    ]
+    cases += [Case(size=(3, 11), m=5, k=n // 3, n=n, s=4, seed=n) for n in (33, 48, 50, 64, 112)]
     cases += [Case(size=(6, 2 + k), m=k + 3, k=k, n=k, s=2, seed=k) for k in range(1, 20, 3)]
     cases += [Case(size=(3, w), m=4, k=16, n=10, seed=w) for w in range(1, 31, 4)]
     cases += [

@@ -12,6 +12,7 @@
 #include <cstring>
 
 using __mmask16 = uint16_t;
+using __mmask64 = uint64_t;
 
 namespace emulated {
 
@@ -98,6 +99,14 @@ inline __m512 _mm512_maskz_loadu_ps(__mmask16 mask, const void* from) {
 
 inline __m512i _mm512_maskz_loadu_epi32(__mmask16 mask, const void* from) {
   return emulated::load<emulated::Integers>(mask, static_cast<const int32_t*>(from));
+}
+
+inline __m512i _mm512_maskz_loadu_epi8(__mmask64 mask, const void* from) {
+  emulated::Lanes<uint8_t, __m512i> x;
+  for (int i = 0; i < 64; ++i) {
+    if (mask >> i & 1) x.at[i] = static_cast<const uint8_t*>(from)[i];
+  }
+  return x;
 }
 
 inline void _mm512_mask_storeu_ps(void* to, __mmask16 mask, __m512 x) {
