@@ -53,7 +53,7 @@ def predict(layer, quantize=None):
     kind = np.int8 if quantize == "int8" else np.float32
     dictionary = np.zeros((k, m), kind)
     pattern = np.ascontiguousarray((layer.coefficients != 0).transpose(3, 0, 1, 2), kind)
-    scales = [np.ones(count, np.float32) for count in (k, n)]
+    scales = [np.full(count, 0.5, np.float32) for count in (k, n)]
     biases = [np.zeros(count, np.int32 if quantize else np.float32) for count in (k, n)]
     if quantize == "int8":
         limits = np.array([-128, 127, -128, 127], np.int32)
