@@ -267,6 +267,7 @@ class Model {
       if (kind == 7) return s;
       return fully_connected<T>(s, at_most(n, k), one_in, sparse);
     }
+    if (in_.seldom(4)) x = zeros_around(x);
     const int kh = kKernels[in_.below(8)], kw = in_.seldom(4) ? kKernels[in_.below(8)] : kh;
     const int stride = 1 + in_.below(8) / 4 * (1 + in_.below(4)), dilation = 1 + in_.below(4) / 2;
     if (kind == 4) {  // a lone convolution
@@ -277,6 +278,25 @@ class Model {
                                  in_.seldom(8), in_.flag());
     return convolution<T>(s, at_most(n, int64_t{kh} * kw * k), kh, kw, stride, dilation, one_in,
                           sparse, true);
+  }
+
+  // The map with zeros around it, seldom with some in a wrong place.
+  int zeros_around(int x) {
+    std::vector<int> shape = dims(x);
+    const int counts = tensor(tflite::kInt32, {4, 2});
+    Tensor& t = tensors_[counts];
+    t.allocation_type = tflite::kMmapRo;
+    t.data = arena_.bytes(t.bytes);
+    for (int i = 0; i < 8; ++i) {
+      const bool map = i / 2 == 1 || i / 2 == 2;
+      const int32_t zeros = map || in_.seldom(32) ? in_.below(4) : 0;
+      std::memcpy(static_cast<char*>(t.data) + 4 * i, &zeros, 4);
+      shape[i / 2] += zeros;
+    }
+    const int y = tensor(tensors_[x].type, shape);
+    tensors_[y].quantization = tensors_[x].quantization;
+    node(tflite::kPad, {x, counts}, {y}, nullptr);
+    return y;
   }
 
   // What may lie between layers: a sum with itself or an earlier tensor, or a maximum.

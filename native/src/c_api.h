@@ -37,8 +37,8 @@ LCNN_EXPORT LcnnLayer* lcnn_layer_f32(const char* kernels, const char* form, int
                                       const float* s_bias, const float* coefficients,
                                       const float* y_bias, const float* limits);
 
-/* An int8 layer. s_scale, y_scale: input scale * weight scale / output scale, per row of D and per
- * filter; biases are int32 in units of input * weight scale; zero_points: of X, S and Y. */
+/* An int8 layer. s_scale, y_scale: input scale * weight scale / output scale, below 1, per row of D
+ * and per filter; biases are int32 in units of input * weight scale; zero_points: of X, S and Y. */
 LCNN_EXPORT LcnnLayer* lcnn_layer_s8(const char* kernels, const char* form, int threads,
                                      const int32_t* shape, const int8_t* dictionary,
                                      const float* s_scale, const int32_t* s_bias,

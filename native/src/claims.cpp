@@ -54,9 +54,9 @@ struct Candidate {
 std::string description(const Match& match) {
   const Shape& s = match.shape;
   char text[512];
-  std::snprintf(text, sizeof(text), "%.200s: %s %dx%d, k=%d, %zu lookups, %d filters, %dx%d map",
+  std::snprintf(text, sizeof(text), "%.200s: %s %dx%d, k=%d, %zu lookups, %d filters, %dx%d map%s",
                 match.name, match.int8() ? "int8" : "float32", s.kh, s.kw, s.k, match.lookups, s.n,
-                s.out_h, s.out_w);
+                s.out_h, s.out_w, match.pads ? ", with its PAD" : "");
   return text;
 }
 

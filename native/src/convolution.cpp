@@ -240,6 +240,42 @@ bool read_convolution(const Graph& graph, int position, Convolution<T>* conv) {
 }
 
 template <typename T>
+bool read_zeros(const Graph& graph, int position, Zeros* zeros) {
+  const tflite::Type type = sizeof(T) == 1 ? tflite::kInt8 : tflite::kFloat32;
+  const GraphNode& at = graph.nodes[position];
+  const tflite::IntArray &from = *at.node->inputs, &to = *at.node->outputs;
+  if (at.builtin != tflite::kPad || from.size != 2 || to.size != 1 || !graph.valid(from.data[0]) ||
+      !graph.valid(from.data[1]) || !graph.valid(to.data[0])) {
+    return false;
+  }
+  const Tensor &x = graph.tensor(from.data[0]), &y = graph.tensor(to.data[0]);
+  const Tensor& counts = graph.tensor(from.data[1]);
+  if (x.type != type || y.type != type || elements(x) == 0 || elements(y) == 0 || constant(x) ||
+      constant(y) || graph.written_twice(from.data[0]) || graph.written_twice(to.data[0]) ||
+      x.dims->size != 4 || y.dims->size != 4 || counts.type != tflite::kInt32 ||
+      counts.sparsity != nullptr || elements(counts) != 8 ||
+      !well_formed(counts, sizeof(int32_t))) {
+    return false;
+  }
+  const int32_t* count = static_cast<const int32_t*>(counts.data);  // before and after, by axis
+  for (int axis = 0; axis < 4; ++axis) {
+    const int64_t before = count[2 * axis], after = count[2 * axis + 1];
+    const bool map = axis == 1 || axis == 2;
+    if (before < 0 || after < 0 || (!map && before + after > 0) ||
+        x.dims->data[axis] + before + after != y.dims->data[axis]) {
+      return false;
+    }
+  }
+  if (sizeof(T) == 1) {
+    int32_t x_zero, y_zero;
+    const std::vector<float> x_scale = scales(x, 1, &x_zero), y_scale = scales(y, 1, &y_zero);
+    if (x_scale.empty() || x_scale != y_scale || x_zero != y_zero) return false;
+  }
+  *zeros = {from.data[0], count[2], count[3], count[4], count[5]};
+  return true;
+}
+
+template <typename T>
 Shape shape_of(const Convolution<T>* dictionary, const Convolution<T>& conv) {
   const Convolution<T>& first = dictionary != nullptr ? *dictionary : conv;
   Shape s;
@@ -312,6 +348,8 @@ Spec<T> pointwise_spec_of(const Convolution<T>& conv) {
 
 template bool read_convolution(const Graph&, int, Convolution<int8_t>*);
 template bool read_convolution(const Graph&, int, Convolution<float>*);
+template bool read_zeros<int8_t>(const Graph&, int, Zeros*);
+template bool read_zeros<float>(const Graph&, int, Zeros*);
 template Shape shape_of(const Convolution<int8_t>*, const Convolution<int8_t>&);
 template Shape shape_of(const Convolution<float>*, const Convolution<float>&);
 template Spec<int8_t> spec_of(const Convolution<int8_t>*, const Convolution<int8_t>&);

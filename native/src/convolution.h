@@ -65,6 +65,16 @@ struct Convolution {
 template <typename T>
 bool read_convolution(const Graph& graph, int position, Convolution<T>* conv);
 
+// A PAD of zeros around the map: what it takes, and how many rows and columns it adds.
+struct Zeros {
+  int input = -1;
+  int top = 0, bottom = 0, left = 0, right = 0;
+};
+
+// False for a node that is no such PAD.
+template <typename T>
+bool read_zeros(const Graph& graph, int position, Zeros* zeros);
+
 // The sizes of a layer, with the convolution before it as its dictionary stage if there is one.
 template <typename T>
 Shape shape_of(const Convolution<T>* dictionary, const Convolution<T>& conv);

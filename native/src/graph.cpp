@@ -1,5 +1,6 @@
 #include "graph.h"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -31,6 +32,52 @@ std::unique_ptr<Convolution<T>> dictionary_of(const Graph& graph, const Convolut
   return dictionary;
 }
 
+// Whether the dictionary stage makes zeros of zeros: all activations keep them.
+bool keeps_zeros(const Convolution<int8_t>& dictionary) {
+  const auto& bias = dictionary.int_bias;
+  return std::all_of(bias.begin(), bias.end(), [](int32_t x) { return x == 0; });
+}
+bool keeps_zeros(const Convolution<float>& dictionary) {
+  const auto& bias = dictionary.float_bias;
+  return std::all_of(bias.begin(), bias.end(), [](float x) { return x == 0; });
+}
+
+// Takes the zeros that a PAD puts around the layer's input, if one does, as the layer's own padding,
+// and reads what the PAD reads. The position of the PAD, or -1.
+template <typename T>
+int take_zeros(const Graph& graph, Stages<T>* stages) {
+  Convolution<T> *dictionary = stages->dictionary.get(), &lookup = stages->lookup;
+  Convolution<T>& first = dictionary != nullptr ? *dictionary : lookup;
+  const int before = graph.producer(first.input);
+  Zeros zeros;
+  if (before < 0 || before >= first.position || graph.readers(first.input) != 1 ||
+      !read_zeros<T>(graph, before, &zeros)) {
+    return -1;
+  }
+  if (dictionary != nullptr &&
+      (dictionary->stride_h != 1 || dictionary->stride_w != 1 || !keeps_zeros(*dictionary))) {
+    return -1;
+  }
+  const auto move = [&](int sign) {
+    const int rows = sign * (zeros.top + zeros.bottom), columns = sign * (zeros.left + zeros.right);
+    if (dictionary != nullptr) {
+      dictionary->in_h -= rows;
+      dictionary->in_w -= columns;
+    }
+    lookup.in_h -= rows;
+    lookup.in_w -= columns;
+    lookup.pad_top += sign * zeros.top;
+    lookup.pad_left += sign * zeros.left;
+  };
+  move(1);
+  if (!plausible(shape_of(dictionary, lookup), dictionary != nullptr)) {
+    move(-1);
+    return -1;
+  }
+  first.input = zeros.input;
+  return before;
+}
+
 // False where no layer ends with the node at `position`.
 template <typename T>
 bool match(const Graph& graph, int position, Match* match) {
@@ -38,6 +85,7 @@ bool match(const Graph& graph, int position, Match* match) {
   Convolution<T>& conv = stages.lookup;
   if (!read_convolution(graph, position, &conv)) return false;
   stages.dictionary = dictionary_of(graph, conv);
+  const int pad = take_zeros(graph, &stages);
   match->shape = shape_of(stages.dictionary.get(), conv);
   const bool pair = stages.dictionary != nullptr;
   // A convolution of its own pays only where most weights are zero.
@@ -49,6 +97,8 @@ bool match(const Graph& graph, int position, Match* match) {
   match->output = conv.output;
   match->lookups = static_cast<size_t>(conv.nonzero);
   if (const char* name = graph.tensor(conv.output).name) match->name = name;
+  match->pads = pad >= 0;
+  if (match->pads) match->nodes.push_back(graph.nodes[pad].index);
   const Convolution<T>* const both[] = {stages.dictionary.get(), &conv};
   for (const Convolution<T>* stage : both) {
     if (stage == nullptr) continue;

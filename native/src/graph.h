@@ -27,6 +27,7 @@ struct Match {
   int input = -1, output = -1;  // tensors
   const char* name = "";        // of the output tensor
   Shape shape;
+  bool pads = false;  // a PAD is the first of the nodes
   size_t lookups = 0;
   // Its weights are still the runtime's: `spec` copies them.
   std::variant<Stages<int8_t>, Stages<float>> stages;

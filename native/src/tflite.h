@@ -12,7 +12,14 @@ namespace tflite {
 enum Status : int { kOk = 0, kError = 1, kDelegateError = 2 };
 enum Type : int { kNoType = 0, kFloat32 = 1, kInt32 = 2, kInt8 = 9, kLastType = 24 };
 enum Allocation : int { kMmapRo = 1, kPersistentRo = 5, kLastAllocation = 8 };
-enum Builtin : int { kAdd = 0, kConv2D = 3, kFullyConnected = 9, kMaxPool2D = 17, kDensify = 124 };
+enum Builtin : int {
+  kAdd = 0,
+  kConv2D = 3,
+  kFullyConnected = 9,
+  kMaxPool2D = 17,
+  kPad = 34,
+  kDensify = 124
+};
 enum Padding : int { kSame = 1, kValid = 2 };
 enum Activation : int { kNone = 0, kRelu = 1, kReluN1To1 = 2, kRelu6 = 3 };
 enum DimensionFormat : int { kDense = 0, kSparseCsr = 1 };

@@ -262,6 +262,35 @@ def test_a_sum_that_only_others_read_is_left():
     check(file_of(model), random((3, 8, 8, 8), 7), 1, between=[])
 
 
+@pytest.mark.parametrize("quantize", QUANTIZATIONS)
+@pytest.mark.parametrize(
+    ("zeros", "strides", "taken"),
+    [
+        (((1, 1), (1, 1)), 2, True),
+        (((0, 2), (1, 0)), 1, True),
+        # More than the kernel reaches over: some outputs see zeros alone.
+        (((3, 0), (0, 1)), 1, False),
+        (((1, 1), (1, 1)), "biased", False),
+        (((1, 1), (1, 1)), "read twice", False),
+    ],
+)
+def test_zeros_around_the_input_are_the_layer_s_own_padding(zeros, strides, taken, quantize):
+    dictionary, coefficients = random((1, 1, 6, 8)), sparse_kernel((3, 3, 8, 20), 0.6)
+
+    def function(x):
+        x = tf.pad(tf.nn.relu(x), [(0, 0), *zeros, (0, 0)])
+        s = tf.nn.conv2d(x, dictionary, 1, "VALID")
+        if strides == "biased":
+            s = s + random(8, 9)
+        y = tf.nn.conv2d(s, coefficients, strides if strides == 2 else 1, "VALID")
+        return (y, tf.sin(x)) if strides == "read twice" else y
+
+    content = function_file(function, (8, 10, 6), quantize)
+    assert operators(content)["PAD"] == 1
+    check(content, random((3, 8, 10, 6), 7), 1)
+    assert ("with its PAD" in load(content, WAYS[0])[1]) == taken
+
+
 def sparse_kernel(shape, share=0.9, seed=1):
     kernel = random(shape, seed)
     return kernel * (np.random.default_rng(seed).random(shape) >= share)
