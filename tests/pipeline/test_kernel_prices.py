@@ -7,6 +7,7 @@ from support.helpers import chain, random
 
 from tf_lcnn.compression.convert import lookupify
 from tf_lcnn.compression.sites import sites
+from tf_lcnn.compression.size_plan import Choice, Plan
 from tf_lcnn.lite import prices
 from tf_lcnn.pipeline import kernel_prices, sizing
 
@@ -77,6 +78,46 @@ def test_times_are_kept_by_format_and_a_damaged_file_is_refused(parent, clock, t
     (tmp_path / "prices-kernels.json").write_text('{"x": 1}')
     with pytest.raises(ValueError, match=r"prices-kernels\.json holds no times of kernels"):
         kernel_prices.of_machine(tmp_path / "prices.json")
+
+
+@pytest.mark.parametrize(
+    ("ms", "chosen"),
+    [
+        # Twice as fast as 10 ms is 5. Much faster first, then too slow, then about right.
+        ((2.0, 6.0, 4.9), "nearest"),
+        # Never fast enough.
+        ((9.0, 8.0, 7.0), "fastest"),
+        ((4.9,), "first"),
+    ],
+)
+def test_what_is_faster_than_wished_is_planned_anew(
+    parent, clock, monkeypatch, tmp_path, ms, chosen
+):
+    model, content = parent
+    path = tmp_path / "parent.tflite"
+    path.write_bytes(content.read_bytes())
+    answers = iter([[10.0], *([10.0, x] for x in ms)])
+    monkeypatch.setattr(sizing, "interleaved", lambda *_: np.array([next(answers)]))
+    budgets = []
+
+    def plan(model, budget, *_, **__):
+        budgets.append(budget)
+        row = Choice("second", (3, 3, 16, 16), 8, 2, 0.1, 1.0, 1 / len(budgets))
+        return Plan(model.name, "milliseconds", budget, 0.0, (row,))
+
+    monkeypatch.setattr(sizing.planner, "plan", plan)
+    found = kernel_prices.of_machine(prices.DEFAULT, "int8")
+    monkeypatch.setattr(kernel_prices.KernelPrices, "milliseconds", lambda *_: 9.0)
+    monkeypatch.setattr(sizing.planner, "bounds", lambda *_: (0.01, 10.0))
+    images = random((8, *SHAPE))
+    best, tried = sizing.plan_for(
+        model, images, ("speedup", 2.0), found, path, lambda line: None, 0
+    )
+    assert [row["ms"] for row in tried] == list(ms)
+    # Errors are 1, 1/2, 1/3.
+    wanted = {"nearest": 1 / 3, "fastest": 1 / 3, "first": 1.0}[chosen]
+    assert best.layers[0].error == pytest.approx(wanted)
+    assert len(budgets) == len(ms)
 
 
 def test_lookups_are_timed_in_the_file_that_has_them(parent, clock, tmp_path):
