@@ -90,9 +90,7 @@ def test_times_are_kept_by_format_and_a_damaged_file_is_refused(parent, clock, t
         ((4.9,), "first"),
     ],
 )
-def test_what_is_faster_than_wished_is_planned_anew(
-    parent, clock, monkeypatch, tmp_path, ms, chosen
-):
+def test_faster_than_wished_is_planned_anew(parent, clock, monkeypatch, tmp_path, ms, chosen):
     model, content = parent
     path = tmp_path / "parent.tflite"
     path.write_bytes(content.read_bytes())
@@ -103,7 +101,12 @@ def test_what_is_faster_than_wished_is_planned_anew(
     def plan(model, budget, *_, **__):
         budgets.append(budget)
         row = Choice("second", (3, 3, 16, 16), 8, 2, 0.1, 1.0, 1 / len(budgets))
-        return Plan(model.name, "milliseconds", budget, 0.0, (row,))
+        dense = [
+            Choice(x.name, x.layer.kernel.shape, None, None, 0.1, 1.0, 0.0)
+            for x in sites(model)
+            if x.name != "second"
+        ]
+        return Plan(model.name, "milliseconds", budget, 0.0, (row, *dense))
 
     monkeypatch.setattr(sizing.planner, "plan", plan)
     found = kernel_prices.of_machine(prices.DEFAULT, "int8")
