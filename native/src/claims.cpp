@@ -28,14 +28,16 @@ constexpr const char* kNoMemory = "there is no memory for it";
 
 double up_to(int size, int group) { return (size + group - 1) / group * group; }
 
-// What the runtime's own operators would take. Theirs work in whole groups of channels, which is
-// most of the time of an int8 convolution with three.
+// What the runtime's own operators would take. Theirs work in whole groups of channels in int8, and
+// fetch each kernel position by a pointer, which takes as long as a channel in float32: much of the
+// time of a convolution with three.
 double stock_seconds(const Match& match, const Kernels& kernels) {
   const Shape& s = match.shape;
   const Rates rates = measured_rates(kernels, match.int8());
   const int channels = match.int8() ? 8 : 1, filters = 16;
-  double work = static_cast<double>(s.batch) * s.out_h * s.out_w * s.kh * s.kw *
-                up_to(s.k, channels) * up_to(s.n, filters);
+  const double per_tap = match.int8() ? up_to(s.k, channels) : s.k + 1.0;
+  double work = static_cast<double>(s.batch) * s.out_h * s.out_w * s.kh * s.kw * per_tap *
+                up_to(s.n, filters);
   double seconds = kStockCall;
   if (match.has_dictionary()) {
     work += static_cast<double>(s.batch) * s.h * s.w * up_to(s.m, channels) * up_to(s.k, filters);
@@ -93,6 +95,11 @@ bool has_room(const Match& match, const tflite::Context& context) {
          context.tensors[match.output].bytes == size * batch * s.out_h * s.out_w * s.n;
 }
 
+// The runtime's threads; one where it was told of none.
+double threads_of(const tflite::Context& context) {
+  return std::max(1, context.recommended_num_threads);
+}
+
 Candidate choose(const Match& match, const tflite::Context& context, const Options& options,
                  int threads) {
   Candidate candidate{nullptr, description(match), kNoMemory};
@@ -103,9 +110,9 @@ Candidate choose(const Match& match, const tflite::Context& context, const Optio
     candidate.verdict = "its weights are dense";
     return candidate;
   }
-  const double stock = stock_seconds(match, kernels);
+  const double stock = stock_seconds(match, kernels) / threads_of(context);
   const double least = least_seconds(match.shape, match.has_dictionary(), match.lookups, kernels,
-                                     match.int8());
+                                     match.int8()) / threads;
   if (!options.force && stock < options.min_speedup * least) {
     candidate.verdict = prediction("any kernel", least, stock);
     return candidate;
@@ -113,8 +120,9 @@ Candidate choose(const Match& match, const tflite::Context& context, const Optio
   try {
     std::unique_ptr<Layer> layer = std::visit(
         [&](const auto& stages) { return make_layer(stages.spec(), kernels); }, match.stages);
-    candidate.verdict = prediction(layer->kernel.c_str(), layer->seconds, stock);
-    if (!options.force && stock < options.min_speedup * layer->seconds) return candidate;
+    const double seconds = layer->seconds / threads;
+    candidate.verdict = prediction(layer->kernel.c_str(), seconds, stock);
+    if (!options.force && stock < options.min_speedup * seconds) return candidate;
     layer->prepare(threads);
     candidate.claim = claim_of(match.name, match.nodes, {match.input}, match.output,
                                std::move(layer), context);
@@ -137,8 +145,8 @@ Candidate choose(const Neighbor& neighbor, const tflite::Context& context, const
     std::unique_ptr<Operation> operation = neighbor.make(kernels);
     candidate.verdict = operation->kernel;
     const Rates rates = measured_rates(kernels, neighbor.int8);
-    const double stock = kStockCall + neighbor.multiplications * rates.dense;
-    if (!options.force && operation->seconds > stock) return candidate;
+    const double stock = kStockCall + neighbor.multiplications * rates.dense / threads_of(context);
+    if (!options.force && operation->seconds / threads > stock) return candidate;
     operation->prepare(threads);
     candidate.claim = claim_of(neighbor.name, {neighbor.node}, neighbor.inputs, neighbor.output,
                                std::move(operation), context);

@@ -11,7 +11,8 @@
 namespace lcnn {
 namespace {
 
-// A strip of S this large stays in the first-level cache, beside the lookups and a tile of X.
+// A strip of S this large, for each thread, stays in its first-level cache, beside the lookups and a
+// tile of X.
 constexpr size_t kStripBytes = 24 * 1024;
 // Pixels that the dictionary stage is given at once.
 constexpr int kRun = 96;
@@ -33,18 +34,12 @@ class Registers : public Layer {
                             (shape_.kw - 1) * shape_.dilation_w + 1);
     row_ = (static_cast<size_t>(columns_) * shape_.k * sizeof(S) + kSlack + 63) / 64 * 64 /
            sizeof(S);
-    const size_t most = std::max<size_t>(1, kStripBytes / (row_ * sizeof(S)));
-    const int reach = (shape_.kh - 1) * shape_.dilation_h + 1;
-    const int rows = static_cast<int>(most) > reach
-                         ? (static_cast<int>(most) - reach) / shape_.stride_h + 1
-                         : 1;
-    const int strips = (shape_.out_h + rows - 1) / rows;
-    strip_ = (shape_.out_h + strips - 1) / strips;
-    slots_ = (strip_ - 1) * shape_.stride_h + reach;
     padding_ = Arithmetic<T>::padding(spec, kernels);
+    choose_strip(1);
   }
 
   void prepare(int threads) override {
+    choose_strip(threads);
     s_ = Buffer<S>(row_ * (slots_ + 1));
     std::fill(s_.data(), s_.data() + row_ * (slots_ + 1), padding_);
     scratch_.resize(threads);
@@ -79,6 +74,18 @@ class Registers : public Layer {
   }
 
  private:
+  void choose_strip(int threads) {
+    const size_t most = std::max<size_t>(1, kStripBytes / (row_ * sizeof(S)));
+    const int reach = (shape_.kh - 1) * shape_.dilation_h + 1;
+    const int own = static_cast<int>(most) > reach
+                        ? (static_cast<int>(most) - reach) / shape_.stride_h + 1
+                        : 1;
+    const int rows = std::min(shape_.out_h, own * threads);
+    const int strips = (shape_.out_h + rows - 1) / rows;
+    strip_ = (shape_.out_h + strips - 1) / strips;
+    slots_ = (strip_ - 1) * shape_.stride_h + reach;
+  }
+
   // A thread's own.
   struct Scratch {
     Buffer<const S*> rows;  // of S, that an output row reads
@@ -182,7 +189,7 @@ class Registers : public Layer {
   PackedLookups<T> lookups_;
   LineVector<T> dictionary_;
   typename Arithmetic<T>::Output to_s_{}, to_y_{};
-  int columns_, strip_, slots_;
+  int columns_, strip_ = 0, slots_ = 0;
   size_t row_;      // elements of a row of S, with its padding
   S padding_;
   Buffer<S> s_;     // a ring of rows, and a row of padding after them
