@@ -28,7 +28,9 @@ namespace {
   }
 }
 
-void max_s8_from(size_t first, const int8_t* const* x, int vectors, int8_t* y, size_t count,
+}  // namespace
+
+void max_s8_rest(size_t first, const int8_t* const* x, int vectors, int8_t* y, size_t count,
                  int8_t lowest, int8_t highest) {
   for (size_t i = first; i < count; ++i) {
     int8_t most = lowest;
@@ -37,15 +39,18 @@ void max_s8_from(size_t first, const int8_t* const* x, int vectors, int8_t* y, s
   }
 }
 
-void sum_s8(const int8_t* a, const int8_t* b, int8_t* y, size_t count, const SumS8& s) {
+void sum_s8_rest(const int8_t* a, const int8_t* b, int8_t* y, size_t count, const SumS8& s) {
   sum_s8_each(a, b, y, count, s);
 }
+
+namespace {
+
 void sum_f32(const float* a, const float* b, float* y, size_t count, float lowest, float highest) {
   sum_f32_each(a, b, y, count, lowest, highest);
 }
 void max_s8(const int8_t* const* x, int vectors, int8_t* y, size_t count, int8_t lowest,
             int8_t highest) {
-  max_s8_from(0, x, vectors, y, count, lowest, highest);
+  max_s8_rest(0, x, vectors, y, count, lowest, highest);
 }
 
 #if defined(__x86_64__)
@@ -83,10 +88,6 @@ LCNN_AVX2 void sum_s8_avx2(const int8_t* a, const int8_t* b, int8_t* y, size_t c
   }
   sum_s8_each(a + i, b + i, y + i, count - i, s);
 }
-LCNN_AVX2 void sum_f32_avx2(const float* a, const float* b, float* y, size_t count, float lowest,
-                            float highest) {
-  sum_f32_each(a, b, y, count, lowest, highest);
-}
 LCNN_AVX2 void max_s8_avx2(const int8_t* const* x, int vectors, int8_t* y, size_t count,
                            int8_t lowest, int8_t highest) {
   const __m256i low = _mm256_set1_epi8(lowest), high = _mm256_set1_epi8(highest);
@@ -99,15 +100,21 @@ LCNN_AVX2 void max_s8_avx2(const int8_t* const* x, int vectors, int8_t* y, size_
     }
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + i), _mm256_min_epi8(most, high));
   }
-  max_s8_from(i, x, vectors, y, count, lowest, highest);
+  max_s8_rest(i, x, vectors, y, count, lowest, highest);
 }
-
-constexpr Elementwise kAvx2Elementwise = {sum_s8_avx2, sum_f32_avx2, max_s8_avx2};
 #endif
 
-constexpr Elementwise kPortableElementwise = {sum_s8, sum_f32, max_s8};
-
 }  // namespace
+
+#if defined(__x86_64__)
+LCNN_AVX2 void sum_f32_avx2(const float* a, const float* b, float* y, size_t count, float lowest,
+                            float highest) {
+  sum_f32_each(a, b, y, count, lowest, highest);
+}
+
+const Elementwise kAvx2Elementwise = {sum_s8_avx2, sum_f32_avx2, max_s8_avx2};
+#endif
+const Elementwise kPortableElementwise = {sum_s8_rest, sum_f32, max_s8};
 
 bool sum_of_scales(float a_scale, int32_t a_zero, float b_scale, int32_t b_zero, float y_scale,
                    SumS8* sum) {
@@ -118,14 +125,6 @@ bool sum_of_scales(float a_scale, int32_t a_zero, float b_scale, int32_t b_zero,
   sum->b_multiplier = static_cast<int32_t>(std::lrint(std::ldexp(b, sum->shift)));
   sum->bias = (1 << (sum->shift - 1)) - sum->a_multiplier * a_zero - sum->b_multiplier * b_zero;
   return true;
-}
-
-const Elementwise& elementwise(bool portable) {
-#if defined(__x86_64__)
-  if (!portable) return kAvx2Elementwise;
-#endif
-  (void)portable;
-  return kPortableElementwise;
 }
 
 }  // namespace lcnn

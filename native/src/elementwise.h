@@ -28,7 +28,18 @@ struct Elementwise {
                  int8_t highest);
 };
 
-// For AVX2, or for any processor.
-const Elementwise& elementwise(bool portable);
+extern const Elementwise kPortableElementwise;
+#if defined(__x86_64__)
+extern const Elementwise kAvx2Elementwise;
+extern const Elementwise kAvx512Elementwise;  // in kernels_avx512.cpp
+
+void sum_f32_avx2(const float* a, const float* b, float* y, size_t count, float lowest,
+                  float highest);
+#endif
+
+// What vectors leave over.
+void sum_s8_rest(const int8_t* a, const int8_t* b, int8_t* y, size_t count, const SumS8& sum);
+void max_s8_rest(size_t first, const int8_t* const* x, int vectors, int8_t* y, size_t count,
+                 int8_t lowest, int8_t highest);
 
 }  // namespace lcnn

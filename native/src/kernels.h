@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "elementwise.h"
 #include "outputs.h"
 
 namespace lcnn {
@@ -92,6 +93,9 @@ struct Kernels {
   // rows x columns floats at `from`, rows `stride` apart; column i goes to to[i], unless that is
   // null.
   void (*transpose_f32)(const float* from, size_t stride, float* const* to, int rows, int columns);
+
+  // Sums and maxima of whole tensors.
+  const Elementwise* elementwise;
 
   // Vectors of filters that a step serves, and a block has.
   int vectors = 1;

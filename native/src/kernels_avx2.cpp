@@ -319,6 +319,7 @@ const Kernels kAvx2 = {
     Floats::lookup,
     Floats::planes,
     Floats::transpose,
+    &kAvx2Elementwise,
     Avx2::kVectors,
     Floats::pixel,
     true,

@@ -362,7 +362,61 @@ void pixel_f32(const float* origin, const Planes& planes, const Activate& to, in
   }
 }
 
+// As in elementwise.cpp, in pairs (a, b), which one instruction multiplies and adds. Interleaving and
+// packing keep to quarters of a vector, so elements stay in order.
+struct SumBy {
+  __m512i low, high, bias;
+  __m128i shift;
+
+  explicit SumBy(const SumS8& s)
+      : low(_mm512_set1_epi32((s.a_multiplier & 0x7fff) | (s.b_multiplier & 0x7fff) << 16)),
+        high(_mm512_set1_epi32(s.a_multiplier >> 15 | s.b_multiplier >> 15 << 16)),
+        bias(_mm512_set1_epi32(s.bias)), shift(_mm_cvtsi32_si128(s.shift)) {}
+
+  // Of 16 elements; `bytes` has each pair twice.
+  __m512i operator()(__m512i bytes) const {
+    const __m512i pairs = _mm512_srai_epi16(bytes, 8);
+    const __m512i sum = _mm512_slli_epi32(_mm512_madd_epi16(pairs, high), 15);
+    return _mm512_sra_epi32(
+        _mm512_add_epi32(bias, _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, low))), shift);
+  }
+  __m512i halves(__m512i bytes) const {
+    return _mm512_packs_epi32((*this)(_mm512_unpacklo_epi8(bytes, bytes)),
+                              (*this)(_mm512_unpackhi_epi8(bytes, bytes)));
+  }
+};
+
+void sum_s8(const int8_t* a, const int8_t* b, int8_t* y, size_t count, const SumS8& s) {
+  const SumBy by(s);
+  const __m512i zero_point = _mm512_set1_epi16(static_cast<int16_t>(s.zero_point));
+  const __m512i lowest = _mm512_set1_epi8(static_cast<int8_t>(s.lowest));
+  const __m512i highest = _mm512_set1_epi8(static_cast<int8_t>(s.highest));
+  size_t i = 0;
+  for (; i + 64 <= count; i += 64) {
+    const __m512i of_a = _mm512_loadu_si512(a + i), of_b = _mm512_loadu_si512(b + i);
+    const __m512i low = _mm512_adds_epi16(by.halves(_mm512_unpacklo_epi8(of_a, of_b)), zero_point);
+    const __m512i high = _mm512_adds_epi16(by.halves(_mm512_unpackhi_epi8(of_a, of_b)), zero_point);
+    const __m512i x = _mm512_max_epi8(lowest, _mm512_packs_epi16(low, high));
+    _mm512_storeu_si512(y + i, _mm512_min_epi8(highest, x));
+  }
+  sum_s8_rest(a + i, b + i, y + i, count - i, s);
+}
+
+void max_s8(const int8_t* const* x, int vectors, int8_t* y, size_t count, int8_t lowest,
+            int8_t highest) {
+  const __m512i low = _mm512_set1_epi8(lowest), high = _mm512_set1_epi8(highest);
+  size_t i = 0;
+  for (; i + 64 <= count; i += 64) {
+    __m512i most = low;
+    for (int v = 0; v < vectors; ++v) most = _mm512_max_epi8(most, _mm512_loadu_si512(x[v] + i));
+    _mm512_storeu_si512(y + i, _mm512_min_epi8(most, high));
+  }
+  max_s8_rest(i, x, vectors, y, count, lowest, highest);
+}
+
 }  // namespace
+
+const Elementwise kAvx512Elementwise = {sum_s8, sum_f32_avx2, max_s8};
 
 const Kernels kAvx512 = {
     "avx512",
@@ -377,6 +431,7 @@ const Kernels kAvx512 = {
     Floats::lookup,
     Floats::planes,
     Floats::transpose,
+    &kAvx512Elementwise,
     Avx512::kVectors,
     pixel_f32,
 };

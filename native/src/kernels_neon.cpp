@@ -348,6 +348,7 @@ const Kernels kNeon = {
     Floats::lookup,
     Floats::planes,
     Floats::transpose,
+    &kPortableElementwise,
     Neon::kVectors,
     Floats::pixel,
 };

@@ -114,6 +114,7 @@ const Kernels kPortable = {
     lookup_f32,
     planes_f32,
     transpose_f32,
+    &kPortableElementwise,
 };
 
 }  // namespace lcnn

@@ -11,10 +11,6 @@
 namespace lcnn {
 namespace {
 
-const Elementwise& elementwise_of(const Kernels& kernels) {
-  return elementwise(&kernels == &kPortable);
-}
-
 // On elements that have nothing to do with each other.
 template <typename T, typename Run>
 class Sum : public Operation {
@@ -49,7 +45,7 @@ std::unique_ptr<Operation> sum_of(size_t count, Run run) {
 class MaxPool : public Operation {
  public:
   MaxPool(const PoolShape& shape, int8_t lowest, int8_t highest, const Kernels& kernels)
-      : shape_(shape), lowest_(lowest), highest_(highest), max_(elementwise_of(kernels).max_s8) {
+      : shape_(shape), lowest_(lowest), highest_(highest), max_(kernels.elementwise->max_s8) {
     kernel = "maximum";
   }
 
@@ -162,7 +158,7 @@ class Pointwise : public Operation {
 }  // namespace
 
 std::unique_ptr<Operation> make_sum(const SumS8& sum, size_t count, const Kernels& kernels) {
-  const auto add = elementwise_of(kernels).sum_s8;
+  const auto add = kernels.elementwise->sum_s8;
   return sum_of<int8_t>(count, [add, sum](const int8_t* a, const int8_t* b, int8_t* y, size_t n) {
     add(a, b, y, n, sum);
   });
@@ -170,7 +166,7 @@ std::unique_ptr<Operation> make_sum(const SumS8& sum, size_t count, const Kernel
 
 std::unique_ptr<Operation> make_sum(float lowest, float highest, size_t count,
                                     const Kernels& kernels) {
-  const auto add = elementwise_of(kernels).sum_f32;
+  const auto add = kernels.elementwise->sum_f32;
   return sum_of<float>(count, [=](const float* a, const float* b, float* y, size_t n) {
     add(a, b, y, n, lowest, highest);
   });

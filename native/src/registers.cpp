@@ -132,10 +132,13 @@ class Registers : public Layer {
       int row = first + p / shape_.w, column = p % shape_.w, run = 0;
       S* s = slot(row) + static_cast<size_t>(shape_.pad_left + column) * shape_.k;
       while (run < kRun && p < last) {
-        to[run++] = s;
-        s += shape_.k;
-        ++p;
-        if (++column == shape_.w) {
+        const int more = std::min({kRun - run, last - p, shape_.w - column});
+        for (int i = 0; i < more; ++i) to[run + i] = s + static_cast<size_t>(i) * shape_.k;
+        s += static_cast<size_t>(more) * shape_.k;
+        run += more;
+        p += more;
+        column += more;
+        if (column == shape_.w) {
           column = 0;
           ++row;
           s = slot(row) + static_cast<size_t>(shape_.pad_left) * shape_.k;

@@ -1,11 +1,11 @@
-// Sums and maxima: AVX2 against plain code, and both against real numbers.
+// Sums and maxima: of each processor against plain code, and all against real numbers.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <random>
 #include <vector>
 
-#include "../src/elementwise.h"
+#include "../src/kernels.h"
 
 namespace {
 
@@ -25,7 +25,7 @@ void all_pairs(std::vector<int8_t>* a, std::vector<int8_t>* b) {
   }
 }
 
-void test_sums() {
+void test_sums(const lcnn::Elementwise& of) {
   std::mt19937 random(0);
   std::uniform_real_distribution<float> exponent(-9.9f, 7.9f), scale(-6, 2);
   std::uniform_int_distribution<int> zero(-128, 127);
@@ -39,8 +39,8 @@ void test_sums() {
     const int a_zero = zero(random), b_zero = zero(random);
     lcnn::SumS8 sum{0, 0, 0, 0, zero(random), -128, round % 2 == 0 ? 127 : 90};
     check(lcnn::sum_of_scales(a_scale, a_zero, b_scale, b_zero, y_scale, &sum), "scales refused");
-    lcnn::elementwise(true).sum_s8(a.data(), b.data(), plain.data(), a.size(), sum);
-    lcnn::elementwise(false).sum_s8(a.data(), b.data(), fast.data(), a.size(), sum);
+    lcnn::kPortableElementwise.sum_s8(a.data(), b.data(), plain.data(), a.size(), sum);
+    of.sum_s8(a.data(), b.data(), fast.data(), a.size(), sum);
     check(plain == fast, "sums differ");
     // A multiplier is off by half a unit at most, 2^-20 of the larger one.
     const double larger = std::max(a_scale, b_scale) / y_scale;
@@ -64,14 +64,14 @@ void test_refused_scales() {
   }
 }
 
-void test_maxima() {
+void test_maxima(const lcnn::Elementwise& of) {
   std::vector<int8_t> a, b, plain(257), fast(257);
   all_pairs(&a, &b);
   for (int vectors = 1; vectors <= 9; ++vectors) {
     std::vector<const int8_t*> x;
     for (int v = 0; v < vectors; ++v) x.push_back((v % 2 == 0 ? a : b).data() + 301 * v);
-    lcnn::elementwise(true).max_s8(x.data(), vectors, plain.data(), plain.size(), -100, 90);
-    lcnn::elementwise(false).max_s8(x.data(), vectors, fast.data(), fast.size(), -100, 90);
+    lcnn::kPortableElementwise.max_s8(x.data(), vectors, plain.data(), plain.size(), -100, 90);
+    of.max_s8(x.data(), vectors, fast.data(), fast.size(), -100, 90);
     check(plain == fast, "maxima differ");
     for (size_t i = 0; i < plain.size(); ++i) {
       int most = -100;
@@ -84,9 +84,13 @@ void test_maxima() {
 }  // namespace
 
 int main() {
-  test_sums();
+  for (const char* name : {"avx512", "avx2", "neondot", "neon", "portable"}) {
+    const lcnn::Kernels* kernels = lcnn::kernels(name);
+    if (kernels == nullptr) continue;
+    test_sums(*kernels->elementwise);
+    test_maxima(*kernels->elementwise);
+  }
   test_refused_scales();
-  test_maxima();
   if (failures != 0) return 1;
   std::printf("sums and maxima are right\n");
   return 0;

@@ -40,6 +40,9 @@ _FIRST_SHARE = 1e-2
 # Share of a phase in which the rate rises.
 _WARMUP = 0.1
 
+# Images that int8 ranges are measured on: more take minutes and change little.
+_RANGES_ON = 256
+
 # Batches whose gradients decide which lookups come.
 _GRADIENT_BATCHES = 4
 
@@ -164,13 +167,17 @@ class _Run:
         with intercept.calls(_at_inference(self.lcnn)):
             for name, span, steps in phases:
                 rounds = (
-                    rounding.rounded(self.lcnn, self.images)
+                    rounding.rounded(self.lcnn, self._some_images())
                     if name == "int8"
                     else contextlib.nullcontext()
                 )
                 with rounds:
                     found.append(_fit(self, name, span, steps, share[span]))
         return found
+
+    def _some_images(self):
+        count = min(_RANGES_ON, len(self.images))
+        return self.images[np.sort(self.rng.choice(len(self.images), count, replace=False))]
 
     def part(self, model, span):
         """`blocks.part`, made once: Keras compiles each model that runs."""
