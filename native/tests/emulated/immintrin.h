@@ -35,6 +35,7 @@ struct Lanes {
 
 using Floats = Lanes<float, __m512>;
 using Integers = Lanes<int32_t, __m512i>;
+using Shorts = Lanes<int16_t, __m512i>;
 
 // Touches only what the mask has, as the instructions do.
 template <typename Result, typename Lane>
@@ -54,6 +55,26 @@ void store(void* to, __mmask16 mask, const From& from) {
 }
 
 }  // namespace emulated
+
+// SIMDe has its masked form under this name.
+#undef _mm512_madd_epi16
+inline __m512i _mm512_madd_epi16(__m512i a, __m512i b) {
+  const emulated::Shorts from_a(a), from_b(b);
+  emulated::Integers to;
+  for (int i = 0; i < 16; ++i) {
+    to.at[i] = from_a.at[2 * i] * from_b.at[2 * i] + from_a.at[2 * i + 1] * from_b.at[2 * i + 1];
+  }
+  return to;
+}
+
+// Of all lanes by the same count, of at most 31 here.
+inline __m512i _mm512_sra_epi32(__m512i x, __m128i count) {
+  const emulated::Integers from(x);
+  const emulated::Lanes<int64_t, __m128i> by(count);
+  emulated::Integers to;
+  for (int i = 0; i < 16; ++i) to.at[i] = from.at[i] >> by.at[0];
+  return to;
+}
 
 inline __m512 _mm512_cvtepi32_ps(__m512i x) {
   const emulated::Integers from(x);
