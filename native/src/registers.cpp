@@ -14,6 +14,8 @@ namespace {
 // A strip of S this large, for each thread, stays in its first-level cache, beside the lookups and a
 // tile of X.
 constexpr size_t kStripBytes = 24 * 1024;
+// No strip of several rows is larger, whatever the threads.
+constexpr size_t kMostStripBytes = size_t{1} << 27;
 // Pixels that the dictionary stage is given at once.
 constexpr int kRun = 96;
 
@@ -75,12 +77,14 @@ class Registers : public Layer {
 
  private:
   void choose_strip(int threads) {
-    const size_t most = std::max<size_t>(1, kStripBytes / (row_ * sizeof(S)));
     const int reach = (shape_.kh - 1) * shape_.dilation_h + 1;
-    const int own = static_cast<int>(most) > reach
-                        ? (static_cast<int>(most) - reach) / shape_.stride_h + 1
-                        : 1;
-    const int rows = std::min(shape_.out_h, own * threads);
+    const auto rows_in = [&](size_t bytes) {
+      const int most = static_cast<int>(bytes / (row_ * sizeof(S)));
+      return most > reach ? (most - reach) / shape_.stride_h + 1 : 1;
+    };
+    // A row at least for each thread: a block of filters may be all there are.
+    const int least = std::min(threads, rows_in(kMostStripBytes));
+    const int rows = std::min(shape_.out_h, std::max(least, rows_in(kStripBytes * threads)));
     const int strips = (shape_.out_h + rows - 1) / rows;
     strip_ = (shape_.out_h + strips - 1) / strips;
     slots_ = (strip_ - 1) * shape_.stride_h + reach;
