@@ -82,9 +82,10 @@ class Registers : public Layer {
       const int most = static_cast<int>(bytes / (row_ * sizeof(S)));
       return most > reach ? (most - reach) / shape_.stride_h + 1 : 1;
     };
-    // A row at least for each thread: a block of filters may be all there are.
+    // A row at least for each thread, and equally many: a block of filters may be all there are.
     const int least = std::min(threads, rows_in(kMostStripBytes));
-    const int rows = std::min(shape_.out_h, std::max(least, rows_in(kStripBytes * threads)));
+    const int fit = std::max(least, rows_in(kStripBytes * threads));
+    const int rows = std::min(shape_.out_h, fit > threads ? fit / threads * threads : fit);
     const int strips = (shape_.out_h + rows - 1) / rows;
     strip_ = (shape_.out_h + strips - 1) / strips;
     slots_ = (strip_ - 1) * shape_.stride_h + reach;
