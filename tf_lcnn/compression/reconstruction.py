@@ -318,14 +318,14 @@ def _fit(run, name, span, steps, share):
             )
             losses.append(float(model.train_on_batch(inputs[places], targets[places])))
             if not math.isfinite(losses[-1]):
-                raise FloatingPointError(
-                    f"Reconstruction of {name} gives NaN after {step + number} updates: a smaller "
-                    f"rate than {schedule.rate} may do."
-                )
+                raise _not_finite(name, step + number, schedule)
             if (number + 1) % 10 == 0:
                 recent = math.sqrt(np.mean(losses[-10:]))
                 run.report(name, step + number + 1, steps, recent, share)
         step += min(per_round, steps - step)
+        # On some processors a ReLU makes zeros of NaN, and the error stays a number.
+        if not _all_finite(model.trainable_variables):
+            raise _not_finite(name, step, schedule)
         if step < steps:
             revised = schedule.revised * max(0.0, 1 - 1.5 * step / steps)
             if revised and layers and name != "int8":
@@ -335,6 +335,17 @@ def _fit(run, name, span, steps, share):
     run.done += steps * share
     ends = (losses[:10], losses[-10:])
     return Phase(name, steps, *(math.sqrt(np.mean(part)) for part in ends))
+
+
+def _all_finite(variables):
+    return all(np.isfinite(ops.convert_to_numpy(v)).all() for v in variables)
+
+
+def _not_finite(name, step, schedule):
+    return FloatingPointError(
+        f"Reconstruction of {name} gives NaN after {step} updates: a smaller rate than "
+        f"{schedule.rate} may do."
+    )
 
 
 def _numbers(model, run):
