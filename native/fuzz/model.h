@@ -163,13 +163,20 @@ class Model {
     return sparsity;
   }
 
-  template <typename T>
-  int bias(int n) {
-    if (in_.seldom(4)) return -1;
-    const int index = tensor(sizeof(T) == 1 ? tflite::kInt32 : tflite::kFloat32, {n});
+  // Zeros in memory that stays.
+  int constant(tflite::Type type, const std::vector<int>& dims) {
+    const int index = tensor(type, dims);
     Tensor& t = tensors_[index];
     t.allocation_type = tflite::kMmapRo;
     t.data = arena_.bytes(t.bytes);
+    return index;
+  }
+
+  template <typename T>
+  int bias(int n) {
+    if (in_.seldom(4)) return -1;
+    const int index = constant(sizeof(T) == 1 ? tflite::kInt32 : tflite::kFloat32, {n});
+    const Tensor& t = tensors_[index];
     const int32_t fill = in_.seldom(16) ? in_.hostile() : in_.byte() - 128;
     const float floating = static_cast<float>(fill) / 64;
     for (int i = 0; i < n; ++i) {
@@ -283,14 +290,12 @@ class Model {
   // The map with zeros around it, seldom with some in a wrong place.
   int zeros_around(int x) {
     std::vector<int> shape = dims(x);
-    const int counts = tensor(tflite::kInt32, {4, 2});
-    Tensor& t = tensors_[counts];
-    t.allocation_type = tflite::kMmapRo;
-    t.data = arena_.bytes(t.bytes);
+    const int counts = constant(tflite::kInt32, {4, 2});
+    char* const data = static_cast<char*>(tensors_[counts].data);
     for (int i = 0; i < 8; ++i) {
       const bool map = i / 2 == 1 || i / 2 == 2;
       const int32_t zeros = map || in_.seldom(32) ? in_.below(4) : 0;
-      std::memcpy(static_cast<char*>(t.data) + 4 * i, &zeros, 4);
+      std::memcpy(data + 4 * i, &zeros, 4);
       shape[i / 2] += zeros;
     }
     const int y = tensor(tensors_[x].type, shape);

@@ -200,6 +200,14 @@ Graph::Graph(tflite::Context* context) : context_(context) {
   }
 }
 
+bool computed(const Graph& graph, int tensor, tflite::Type type) {
+  if (!graph.valid(tensor) || graph.written_twice(tensor)) return false;
+  const Tensor& t = graph.tensor(tensor);
+  const size_t size = type == tflite::kInt8 ? 1 : sizeof(float);
+  return t.type == type && !constant(t) && t.sparsity == nullptr && t.dims != nullptr &&
+         elements(t) > 0 && t.bytes == size * static_cast<size_t>(elements(t));
+}
+
 template <typename T>
 bool read_convolution(const Graph& graph, int position, Convolution<T>* conv) {
   const tflite::Type type = sizeof(T) == 1 ? tflite::kInt8 : tflite::kFloat32;
@@ -244,15 +252,14 @@ bool read_zeros(const Graph& graph, int position, Zeros* zeros) {
   const tflite::Type type = sizeof(T) == 1 ? tflite::kInt8 : tflite::kFloat32;
   const GraphNode& at = graph.nodes[position];
   const tflite::IntArray &from = *at.node->inputs, &to = *at.node->outputs;
-  if (at.builtin != tflite::kPad || from.size != 2 || to.size != 1 || !graph.valid(from.data[0]) ||
-      !graph.valid(from.data[1]) || !graph.valid(to.data[0])) {
+  if (at.builtin != tflite::kPad || from.size != 2 || to.size != 1 ||
+      !computed(graph, from.data[0], type) || !computed(graph, to.data[0], type) ||
+      !graph.valid(from.data[1])) {
     return false;
   }
   const Tensor &x = graph.tensor(from.data[0]), &y = graph.tensor(to.data[0]);
   const Tensor& counts = graph.tensor(from.data[1]);
-  if (x.type != type || y.type != type || elements(x) == 0 || elements(y) == 0 || constant(x) ||
-      constant(y) || graph.written_twice(from.data[0]) || graph.written_twice(to.data[0]) ||
-      x.dims->size != 4 || y.dims->size != 4 || counts.type != tflite::kInt32 ||
+  if (x.dims->size != 4 || y.dims->size != 4 || counts.type != tflite::kInt32 ||
       counts.sparsity != nullptr || elements(counts) != 8 ||
       !well_formed(counts, sizeof(int32_t))) {
     return false;

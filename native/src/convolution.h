@@ -39,6 +39,9 @@ class Graph {
   std::vector<int> producer_, writers_, readers_;
 };
 
+// A tensor that a node computes at each run, of a type and as many bytes as that needs.
+bool computed(const Graph& graph, int tensor, tflite::Type type);
+
 // A node as a convolution: a fully connected one is 1x1 over its rows. Weights are counted, not
 // copied: most dense layers are none of ours.
 template <typename T>

@@ -11,14 +11,6 @@
 namespace lcnn {
 namespace {
 
-[[gnu::always_inline]] inline void sum_s8_each(const int8_t* a, const int8_t* b, int8_t* y,
-                                               size_t count, const SumS8& s) {
-  for (size_t i = 0; i < count; ++i) {
-    const int32_t x = (s.bias + a[i] * s.a_multiplier + b[i] * s.b_multiplier) >> s.shift;
-    y[i] = static_cast<int8_t>(std::min(s.highest, std::max(s.lowest, x + s.zero_point)));
-  }
-}
-
 // A NaN stays one.
 [[gnu::always_inline]] inline void sum_f32_each(const float* a, const float* b, float* y,
                                                 size_t count, float lowest, float highest) {
@@ -40,7 +32,10 @@ void max_s8_rest(size_t first, const int8_t* const* x, int vectors, int8_t* y, s
 }
 
 void sum_s8_rest(const int8_t* a, const int8_t* b, int8_t* y, size_t count, const SumS8& s) {
-  sum_s8_each(a, b, y, count, s);
+  for (size_t i = 0; i < count; ++i) {
+    const int32_t x = (s.bias + a[i] * s.a_multiplier + b[i] * s.b_multiplier) >> s.shift;
+    y[i] = static_cast<int8_t>(std::min(s.highest, std::max(s.lowest, x + s.zero_point)));
+  }
 }
 
 namespace {
@@ -86,7 +81,7 @@ LCNN_AVX2 void sum_s8_avx2(const int8_t* a, const int8_t* b, int8_t* y, size_t c
     _mm_storeu_si128(reinterpret_cast<__m128i*>(y + i),
                      _mm_packs_epi16(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
   }
-  sum_s8_each(a + i, b + i, y + i, count - i, s);
+  sum_s8_rest(a + i, b + i, y + i, count - i, s);
 }
 LCNN_AVX2 void max_s8_avx2(const int8_t* const* x, int vectors, int8_t* y, size_t count,
                            int8_t lowest, int8_t highest) {

@@ -22,15 +22,6 @@ bool same_shape(const Tensor& a, const Tensor& b) {
   return true;
 }
 
-// A tensor that a node computes at each run, of a type and as many bytes as that needs.
-bool computed(const Graph& graph, int tensor, tflite::Type type) {
-  if (!graph.valid(tensor) || graph.written_twice(tensor)) return false;
-  const Tensor& t = graph.tensor(tensor);
-  const size_t size = type == tflite::kInt8 ? 1 : sizeof(float);
-  return t.type == type && !constant(t) && t.sparsity == nullptr && t.dims != nullptr &&
-         elements(t) > 0 && t.bytes == size * static_cast<size_t>(elements(t));
-}
-
 // Inputs and output of a node of `count` inputs; false where one is not computed.
 bool connect(const Graph& graph, const GraphNode& node, int count, tflite::Type type,
              Neighbor* neighbor) {

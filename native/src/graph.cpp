@@ -33,13 +33,12 @@ std::unique_ptr<Convolution<T>> dictionary_of(const Graph& graph, const Convolut
 }
 
 // Whether the dictionary stage makes zeros of zeros: all activations keep them.
-bool keeps_zeros(const Convolution<int8_t>& dictionary) {
-  const auto& bias = dictionary.int_bias;
-  return std::all_of(bias.begin(), bias.end(), [](int32_t x) { return x == 0; });
-}
-bool keeps_zeros(const Convolution<float>& dictionary) {
-  const auto& bias = dictionary.float_bias;
-  return std::all_of(bias.begin(), bias.end(), [](float x) { return x == 0; });
+template <typename T>
+bool keeps_zeros(const Convolution<T>& dictionary) {
+  const auto none = [](const auto& bias) {
+    return std::all_of(bias.begin(), bias.end(), [](auto x) { return x == 0; });
+  };
+  return none(dictionary.int_bias) && none(dictionary.float_bias);
 }
 
 // Takes the zeros that a PAD puts around the layer's input, if one does, as the layer's own padding,
