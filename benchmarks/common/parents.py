@@ -1,0 +1,239 @@
+"""Nets that others trained, each with what it is fitted to and judged by: `task(name)`.
+
+--data is a folder with `weights/models.py`, which builds the nets, and the test images beside it:
+BSD68 and Set12 for dncnn, Set14 and Set5 for vdsr, tfds for ResNets, imagenet_val1300 for
+squeezenet11. dncnn and vdsr also need --images, a folder of images to learn on.
+"""
+
+import csv
+import dataclasses
+import pathlib
+import sys
+
+import keras
+import numpy as np
+from absl import flags
+
+from tf_lcnn.compression.reconstruction import Schedule
+from tf_lcnn.data import datasets
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("data", None, "Folder of weights/models.py and of test images.", required=True)
+flags.DEFINE_string("images", None, "Folder of images that dncnn and vdsr learn on.")
+flags.DEFINE_integer("count", 2000, "Images, or crops of them, to learn on.", lower_bound=2)
+flags.DEFINE_integer("steps", 2700, "Updates of each net; a third as many in int8.", lower_bound=1)
+
+# Height and width of crops, and of timed inputs where a net leaves them open.
+SIZE = 96
+NOISE = 25 / 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A parent and its data.
+
+    Attributes:
+        title: for people.
+        parent: Keras model.
+        images, labels: to learn on; labels may be None.
+        examples: (inputs, labels) that files are proved on and choices may go by, or None.
+        score: function of a `predict` -> the figure on test data that nothing goes by.
+        unit: of it.
+        schedule: a `reconstruction.Schedule`, the same for all nets.
+    """
+
+    title: str
+    parent: keras.Model
+    images: np.ndarray
+    labels: np.ndarray | None
+    examples: tuple | None
+    score: callable
+    unit: str
+    schedule: Schedule
+
+
+def names():
+    return sorted(_TASKS)
+
+
+def task(name):
+    """The Task of one of `names()`."""
+    folder = pathlib.Path(FLAGS.data)
+    sys.path.insert(0, str(folder / "weights"))
+    # Of that folder, not of this package.
+    import models
+
+    return _TASKS[name](folder, models)
+
+
+def _schedule(**others):
+    return Schedule(output_steps=FLAGS.steps, rounded_steps=FLAGS.steps // 3, **others)
+
+
+# Images out
+
+
+def _dncnn(folder, models):
+    def noisy(image, rng):
+        return image + rng.normal(size=image.shape) * NOISE
+
+    return _restoration(
+        ("DnCNN, noise of sigma 25, BSD68", models.load_dncnn()),
+        *(folder / "BSD68", folder / "Set12", _grey, noisy, 0),
+        # The net returns the noise.
+        sign=-1,
+    )
+
+
+def _vdsr(folder, models):
+    return _restoration(
+        ("VDSR, twice the size, Set14", models.load_vdsr()),
+        *(folder / "Set14", folder / "Set5", _luma, _small_and_large, 2),
+        # The net returns what is missing.
+        sign=1,
+    )
+
+
+def _restoration(net, test, validation, read, spoil, border, sign):
+    """A Task of a net that returns how far a spoiled image is from the clean one, times sign."""
+    title, parent = net
+    pairs = _pairs(test, read, spoil)
+
+    def score(predict):
+        figures = []
+        for clean, spoiled in pairs:
+            restored = np.clip(spoiled + sign * predict(spoiled[None])[0], 0, 1)
+            error = (restored - clean)[
+                border or None : -border or None, border or None : -border or None
+            ]
+            figures.append(-10 * np.log10((error**2).mean()))
+        return float(np.mean(figures))
+
+    crops = np.float32(_training_crops(read, spoil))
+    middles = np.float32([[_middle(x) for x in pair] for pair in _pairs(validation, read, spoil)])
+    return Task(
+        title,
+        parent,
+        crops[:, 1],
+        sign * (crops[:, 0] - crops[:, 1]),
+        (middles[:, 1], sign * (middles[:, 0] - middles[:, 1])),
+        score,
+        "dB",
+        # Every update sees new crops; coefficients move far, supports little.
+        _schedule(block_steps=0, batch=4, crop=40, rate=0.003, round_steps=60, revised=0.05),
+    )
+
+
+def _training_crops(read, spoil):
+    """[(clean, spoiled)] of random places; the same in every run."""
+    if FLAGS.images is None:
+        raise ValueError("dncnn and vdsr learn on images: --images=FOLDER.")
+    rng = np.random.default_rng(1)
+    paths, crops = _listed(FLAGS.images), []
+    for i in rng.choice(len(paths), FLAGS.count, replace=FLAGS.count > len(paths)):
+        clean = read(paths[i])
+        pair = np.stack([clean, spoil(clean, rng)])
+        top, left = (rng.integers(0, length - SIZE + 1) for length in clean.shape[:2])
+        crops.append(pair[:, top : top + SIZE, left : left + SIZE])
+    return crops
+
+
+def _pairs(folder, read, spoil):
+    rng = np.random.default_rng(0)
+    clean = [read(path) for path in _listed(folder)]
+    return [(image, np.float32(spoil(image, rng))) for image in clean]
+
+
+def _middle(image):
+    top, left = (np.array(image.shape[:2]) - SIZE) // 2
+    return image[top : top + SIZE, left : left + SIZE]
+
+
+def _listed(folder):
+    kinds = (".png", ".jpg", ".jpeg", ".bmp")
+    found = sorted(x for x in pathlib.Path(folder).iterdir() if x.suffix.lower() in kinds)
+    if not found:
+        raise ValueError(f"{folder} has no images: {', '.join(kinds)}.")
+    return found
+
+
+def _grey(path):
+    image = keras.utils.load_img(path, color_mode="grayscale")
+    return keras.utils.img_to_array(image) / 255
+
+
+def _luma(path):
+    """Y of ITU-R BT.601 from 0 to 1, cut to even sizes."""
+    rgb = keras.utils.img_to_array(keras.utils.load_img(path))
+    luma = (16 + rgb @ np.float32([65.481, 128.553, 24.966]) / 255) / 255
+    height, width = (length - length % 2 for length in luma.shape)
+    return luma[:height, :width, None]
+
+
+def _small_and_large(image, _):
+    """Made half as large by bicubic interpolation, and as large as it was again."""
+    # Keras's resizing has other kernels; Pillow's is Matlab's, which the field measures by.
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    small = Image.fromarray(image[..., 0]).resize((width // 2, height // 2), Image.BICUBIC)
+    return np.asarray(small.resize((width, height), Image.BICUBIC))[..., None]
+
+
+# Classes out
+
+
+def _resnet(name):
+    def make(folder, models):
+        data = datasets.load("cifar10", folder / "tfds", preprocessing="none")
+
+        def split(of):
+            images, labels = zip(*data.evaluation(of, 500).as_numpy_iterator(), strict=True)
+            return models.normalise(np.concatenate(images)), np.concatenate(labels)
+
+        images, labels = split("train")
+        chosen = np.random.default_rng(0).permutation(len(images))[: FLAGS.count]
+        return Task(
+            f"{name}, CIFAR-10",
+            getattr(models, f"load_{name}")(),
+            *(images[chosen], labels[chosen]),
+            split("validation"),
+            _accuracy(*split("test")),
+            "%",
+            _schedule(batch=64),
+        )
+
+    return make
+
+
+def _squeezenet(folder, models):
+    folder = folder / "imagenet_val1300"
+    with open(folder / "labels.csv", encoding="utf-8") as file:
+        listed = [row for row in csv.reader(file) if row[1].isdigit()]
+    paths, labels = zip(*((folder / name, int(label)) for name, label in listed), strict=True)
+    images = [keras.utils.img_to_array(keras.utils.load_img(x))[1:225, 1:225] for x in paths]
+    images = models.normalise(np.stack(images))
+    order, count = np.random.default_rng(0).permutation(len(images)), 300
+    test = order[count:]
+    return Task(
+        "SqueezeNet 1.1, 1,000 images of ImageNet, no labels",
+        models.load_squeezenet11(),
+        *(images[order[:count]], None, None),
+        _accuracy(images[test], np.array(labels)[test]),
+        "%",
+        _schedule(),
+    )
+
+
+def _accuracy(images, labels):
+    return lambda predict: 100 * float((predict(images).argmax(axis=-1) == labels).mean())
+
+
+_TASKS = {
+    "dncnn": _dncnn,
+    "vdsr": _vdsr,
+    "resnet20": _resnet("resnet20"),
+    "resnet56": _resnet("resnet56"),
+    "squeezenet11": _squeezenet,
+}
