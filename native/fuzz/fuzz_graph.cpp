@@ -32,7 +32,8 @@ void try_options(fuzz::Reader* in) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static constexpr const char* kKernels[] = {"avx512", "avx2", "neondot", "neon", "portable"};
+  static constexpr const char* kKernels[] = {"avx512",  "avxvnni", "avx2",
+                                             "neondot", "neon",    "portable"};
   std::vector<const char*> here;
   for (const char* name : kKernels) {
     if (lcnn::kernels(name) != nullptr) here.push_back(name);

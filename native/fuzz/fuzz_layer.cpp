@@ -1,7 +1,6 @@
 // Layers of the fuzzer's bytes against plain loops: int8 to the last bit, float32 within what its
 // roundings can make; with all kernels that the processor has, all forms, on one to three threads.
-// For libFuzzer; and, with LCNN_FUZZ_MAIN, a program that draws the bytes itself:
-// fuzz_layer_random SECONDS [SEED].
+// For libFuzzer, and for main.cpp.
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -25,7 +24,7 @@ lcnn::Pool& pool(int threads) {
 
 std::vector<const lcnn::Kernels*> kernels_here() {
   std::vector<const lcnn::Kernels*> here;
-  for (const char* name : {"avx512", "avx2", "neondot", "neon", "portable"}) {
+  for (const char* name : {"avx512", "avxvnni", "avx2", "neondot", "neon", "portable"}) {
     if (const lcnn::Kernels* kernels = lcnn::kernels(name)) here.push_back(kernels);
   }
   return here;
@@ -79,23 +78,3 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   return 0;
 }
-
-#if defined(LCNN_FUZZ_MAIN)
-#include <ctime>
-#include <random>
-
-int main(int count, char** arguments) {
-  const double seconds = count > 1 ? std::atof(arguments[1]) : 1;
-  std::mt19937 random(count > 2 ? static_cast<unsigned>(std::atoi(arguments[2])) : 1);
-  std::vector<uint8_t> bytes(40);
-  long executions = 0;
-  for (const std::time_t start = std::time(nullptr); std::time(nullptr) < start + seconds;) {
-    for (int i = 0; i < 100; ++i, ++executions) {
-      for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
-      LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
-    }
-  }
-  std::printf("%ld executions\n", executions);
-  return 0;
-}
-#endif

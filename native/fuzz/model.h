@@ -200,6 +200,15 @@ class Model {
     return plan_.back();
   }
 
+  // Of an operator. The runtime reads them by what a node's operator is, and that may yet change:
+  // there is memory for those of any.
+  template <typename Params>
+  Params* parameters() {
+    return static_cast<Params*>(
+        arena_.bytes(std::max({sizeof(tflite::ConvParams), sizeof(tflite::FullyConnectedParams),
+                               sizeof(tflite::PoolParams), sizeof(tflite::AddParams)})));
+  }
+
   template <typename T>
   int convolution(int x, int n, int kh, int kw, int stride, int dilation, int one_in, bool sparse,
                   bool with_bias) {
@@ -212,7 +221,7 @@ class Model {
     };
     const int y = tensor(tensors_[x].type, {in[0], out(in[1], kh), out(in[2], kw), n});
     if (sizeof(T) == 1) quantize(y, 1, false);
-    auto* params = static_cast<tflite::ConvParams*>(arena_.bytes(sizeof(tflite::ConvParams)));
+    auto* params = parameters<tflite::ConvParams>();
     params->padding = same ? tflite::kSame : tflite::kValid;
     params->stride_width = params->stride_height = stride;
     params->dilation_width_factor = params->dilation_height_factor = dilation;
@@ -236,8 +245,7 @@ class Model {
     if (m != in.back() || in_.flag()) shape = {static_cast<int>(count(in) / m), n};
     const int y = tensor(tensors_[x].type, shape);
     if (sizeof(T) == 1) quantize(y, 1, false);
-    auto* params = static_cast<tflite::FullyConnectedParams*>(
-        arena_.bytes(sizeof(tflite::FullyConnectedParams)));
+    auto* params = parameters<tflite::FullyConnectedParams>();
     params->activation = static_cast<tflite::Activation>(in_.byte() % 4);
     node(tflite::kFullyConnected, {x, w, bias<T>(n)}, {y}, params);
     return y;
@@ -310,7 +318,7 @@ class Model {
     const bool int8 = tensors_[x].type == tflite::kInt8;
     const auto activation = static_cast<tflite::Activation>(in_.byte() % 4);
     if (shape.size() == 4 && in_.flag()) {
-      auto* params = static_cast<tflite::PoolParams*>(arena_.bytes(sizeof(tflite::PoolParams)));
+      auto* params = parameters<tflite::PoolParams>();
       params->padding = tflite::kSame;
       params->filter_height = 1 + in_.below(4);
       params->filter_width = 1 + in_.below(4);
@@ -326,7 +334,7 @@ class Model {
     for (int i = 0; i < x && in_.flag(); ++i) {
       if (tensors_[i].type == tensors_[x].type && dims(i) == shape) other = i;
     }
-    auto* params = static_cast<tflite::AddParams*>(arena_.bytes(sizeof(tflite::AddParams)));
+    auto* params = parameters<tflite::AddParams>();
     params->activation = activation;
     const int y = tensor(tensors_[x].type, shape);
     if (int8) quantize(y, 1, false);

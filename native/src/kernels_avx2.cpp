@@ -1,6 +1,6 @@
-// AVX2 and FMA: 8 filters a block. It has no permute across a register's halves and no dot product
-// of bytes that cannot saturate, so a byte window is made of 16-byte tables, each in both halves,
-// and bytes are multiplied by their coefficients' magnitudes.
+// AVX2 and FMA: 8 filters a block. It has no permute across a register's halves, so a byte window is
+// made of 16-byte tables, each in both halves. kernels_avxvnni.cpp is the same with AVX-VNNI's dot
+// product of bytes.
 #if defined(__x86_64__)
 #include <array>
 #include <type_traits>
@@ -135,8 +135,11 @@ struct Avx2 {
   static Halves narrow(Sums a, Sums b) { return _mm256_packs_epi32(a, b); }
   static Halves add_saturating(Halves a, Halves b) { return _mm256_adds_epi16(a, b); }
   static Bytes narrow(Halves a, Halves b, std::false_type) { return _mm256_packs_epi16(a, b); }
+  static Bytes narrow(Halves a, Halves b, std::true_type) { return _mm256_packus_epi16(a, b); }
   static Bytes minimum(Bytes a, Bytes b, std::false_type) { return _mm256_min_epi8(a, b); }
+  static Bytes minimum(Bytes a, Bytes b, std::true_type) { return _mm256_min_epu8(a, b); }
   static Bytes maximum(Bytes a, Bytes b, std::false_type) { return _mm256_max_epi8(a, b); }
+  static Bytes maximum(Bytes a, Bytes b, std::true_type) { return _mm256_max_epu8(a, b); }
   // The narrowing instructions take two registers each, half by half.
   static Bytes in_order(Bytes x) {
     return _mm256_permutevar8x32_epi32(x, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
@@ -172,21 +175,70 @@ __m256i load_table(const void* from) {
   return _mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(from)));
 }
 
-// Four coefficients c of every lane, to be multiplied with bytes. AVX2 adds the products of bytes in
-// pairs that saturate at 16 bits. With |c| on the unsigned side, up to 128, and bytes x on the
-// signed one no pair does. Where c is negative x is complemented: |c| * ~x = |c| * (-x - 1) =
-// c * x + c; the c that is too much is in the bias (see Kernels::complements).
-struct Signed {
+// How four bytes x of every lane are multiplied by coefficients c and added to its sum, and what
+// goes with it:
+//
+//   kUnsigned           S is unsigned, see Kernels::unsigned_s
+//   kVectors            vectors of dictionary rows that a tile has at most
+//   kDictionaryPixels   and pixels, where it has as many vectors as that
+//   kLookupPixels       for windows of 1, 2 and 4 tables; the rest of 16 registers is for these,
+//                       indices and coefficients
+//   of_dictionary(x)    bytes of X as `add` takes them
+#if defined(LCNN_AVX_VNNI)
+// One side of AVX-VNNI's dot product is unsigned: S, and X plus 128.
+struct Products {
+  static constexpr bool kUnsigned = true;
+  static constexpr int kVectors = 2;
+  template <int NB>
+  static constexpr int kDictionaryPixels = NB == 2 ? 6 : 12;
+  template <int Tables>
+  static constexpr int kLookupPixels = Tables == 4 ? 8 : Tables == 2 ? 10 : 12;
+
+  __m256i c;
+
+  static __m256i of_dictionary(__m256i x) { return _mm256_xor_si256(x, _mm256_set1_epi8(-128)); }
+
+  [[gnu::always_inline]] __m256i add(__m256i sum, __m256i x) const {
+#if defined(LCNN_EMULATED)
+    // The same in 16 bits: bytes at even places, and those at odd ones.
+    const __m256i even = _mm256_madd_epi16(_mm256_and_si256(x, _mm256_set1_epi16(255)),
+                                           _mm256_srai_epi16(_mm256_slli_epi16(c, 8), 8));
+    const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(x, 8), _mm256_srai_epi16(c, 8));
+    return in_order(_mm256_add_epi32(sum, _mm256_add_epi32(even, odd)));
+#else
+    // Not the intrinsic, which older compilers do not know.
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(x), "x"(c));
+    return sum;
+#endif
+  }
+};
+#else
+// AVX2 adds the products of bytes in pairs that saturate at 16 bits. With |c| on the unsigned side,
+// up to 128, and bytes x on the signed one no pair does. Where c is negative x is complemented:
+// |c| * ~x = |c| * (-x - 1) = c * x + c; the c that is too much is in the bias (see
+// Kernels::complements).
+struct Products {
+  static constexpr bool kUnsigned = false;
+  // More pixels to a vector of rows are faster here than fewer to two vectors.
+  static constexpr int kVectors = 1;
+  template <int>
+  static constexpr int kDictionaryPixels = 12;
+  template <int Tables>
+  static constexpr int kLookupPixels = Tables == 4 ? 7 : 8;
+
   __m256i magnitude, negative;
 
-  explicit Signed(__m256i c)
+  explicit Products(__m256i c)
       : magnitude(_mm256_abs_epi8(c)), negative(_mm256_cmpgt_epi8(_mm256_setzero_si256(), c)) {}
+
+  static __m256i of_dictionary(__m256i x) { return x; }
 
   [[gnu::always_inline]] __m256i add(__m256i sum, __m256i x) const {
     const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_xor_si256(x, negative));
     return in_order(_mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))));
   }
 };
+#endif
 
 // Four bytes for every lane.
 __m256i load_four(const void* from) {
@@ -195,36 +247,43 @@ __m256i load_four(const void* from) {
   return _mm256_set1_epi32(four);
 }
 
-// PX pixels by one vector of dictionary rows, kept in registers over all channels.
-template <int PX>
+// PX pixels by NB vectors of dictionary rows, kept in registers over all channels.
+template <int NB, int PX>
 void dictionary_tile_s8(Pixels<int8_t> x, uint8_t* const* s, int row, const Dictionary<int8_t>& d,
-                        const Requantize& to, const Requantizer<Avx2, false>& requantize) {
+                        const Requantize& to,
+                        const Requantizer<Avx2, Products::kUnsigned>& requantize) {
   const size_t block = static_cast<size_t>((d.m + 3) / 4) * 4 * kLanes;
   const int8_t* values = d.values + static_cast<size_t>(row / kLanes) * block;
-  __m256i sum[PX][1];
-  const __m256i start = load(to.bias + row);
-  repeat<PX>([&](auto p) { sum[p][0] = start; });
+  __m256i sum[PX][NB];
+  repeat<NB>([&](auto b) {
+    const __m256i start = load(to.bias + row + b * kLanes);
+    repeat<PX>([&](auto p) { sum[p][b] = start; });
+  });
   for (const int8_t* end = values + block; values != end; values += 4 * kLanes) {
-    const Signed by(load(values));
-    repeat<PX>([&](auto p) { sum[p][0] = by.add(sum[p][0], load_four(x.at(p))); });
+    const auto by = [&](auto b) { return Products{load(values + b * block)}; };
+    const Products first = by(std::integral_constant<int, 0>());
+    const Products last = NB == 1 ? first : by(std::integral_constant<int, NB - 1>());
+    repeat<PX>([&](auto p) {
+      const __m256i four = Products::of_dictionary(load_four(x.at(p)));
+      sum[p][0] = first.add(sum[p][0], four);
+      if constexpr (NB == 2) sum[p][1] = last.add(sum[p][1], four);
+    });
     x.advance(4);
   }
-  requantize.store(sum, to.scale + row, [&](auto p, auto) { return s[p] + row; },
-                   [&](auto) { return d.k - row; });
+  requantize.store(sum, to.scale + row, [&](auto p, auto b) { return s[p] + row + b * kLanes; },
+                   [&](auto b) { return d.k - row - b * kLanes; });
 }
-
-// More pixels to a vector of rows are faster here than fewer to two vectors.
-constexpr int kDictionaryPixels = 12;
 
 void dictionary_s8(const int8_t* x, ptrdiff_t stride, uint8_t* const* s, int pixels,
                    const Dictionary<int8_t>& d, const Requantize& to) {
-  static constexpr auto kTiles =
-      tiles<kDictionaryPixels>([](auto px) { return &dictionary_tile_s8<px>; });
-  const Requantizer<Avx2, false> requantize(to);
-  in_tiles(pixels, kTiles, [&](auto tile, int p) {
-    for (int row = 0; row < d.k; row += kLanes) {
-      tile({x + p * stride, stride}, s + p, row, d, to, requantize);
-    }
+  const Requantizer<Avx2, Products::kUnsigned> requantize(to);
+  in_groups<Products::kVectors>((d.k + kLanes - 1) / kLanes, [&](auto nb, int first) {
+    constexpr int kVectors = nb;
+    static constexpr auto kTiles = tiles<Products::kDictionaryPixels<kVectors>>(
+        [](auto px) { return &dictionary_tile_s8<kVectors, px>; });
+    in_tiles(pixels, kTiles, [&](auto tile, int p) {
+      tile({x + p * stride, stride}, s + p, first * kLanes, d, to, requantize);
+    });
   });
 }
 
@@ -241,7 +300,7 @@ void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
   const int8_t* coefficient = l.coefficient;
   for (int g = 0; g < l.steps; ++g, index += 32, coefficient += 32) {
     const __m256i i = load(index);
-    const Signed c(load(coefficient));
+    const Products c{load(coefficient)};
     const uint8_t* at = rows[l.step[g].row] + l.step[g].offset + first;
     if (Tables == 1) {
       repeat<PX>([&](auto p) {
@@ -268,7 +327,7 @@ void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
   }
   coefficient = l.full_coefficient;
   for (int g = 0; g < l.full_steps; ++g, coefficient += 32) {
-    const Signed c(load(coefficient));
+    const Products c{load(coefficient)};
     const uint8_t* at = rows[l.full_step[g].row] + l.full_step[g].offset + first;
     repeat<PX>([&](auto p) {
       sum[p][0] = c.add(sum[p][0], load_four(at));
@@ -279,13 +338,10 @@ void lookup_tile_s8(const uint8_t* const* rows, ptrdiff_t first, int step,
                    [&](auto) { return filters; });
 }
 
-// What indices, coefficients and tables leave of 16 registers for pixels.
-constexpr int most_pixels_s8(int tables) { return tables == 4 ? 7 : 8; }
-
 template <int Tables>
 void lookup_pixels_s8(const uint8_t* const* rows, int step, int pixels, const Lookups<int8_t>& l,
                       const Requantize& to, int8_t* y, size_t n, int filters) {
-  static constexpr auto kTiles = tiles<most_pixels_s8(Tables)>(
+  static constexpr auto kTiles = tiles<Products::kLookupPixels<Tables>>(
       [](auto px) { return &lookup_tile_s8<Tables, px>; });
   const Requantizer<Avx2, false> requantize(to);
   in_tiles(pixels, kTiles, [&](auto tile, int p) {
@@ -306,10 +362,15 @@ void lookup_s8(const uint8_t* const* rows, int step, int pixels, int window,
 
 }  // namespace
 
+#if defined(LCNN_AVX_VNNI)
+const Kernels kAvxVnni = {
+    "avxvnni",
+#else
 const Kernels kAvx2 = {
     "avx2",
+#endif
     kLanes,
-    false,
+    Products::kUnsigned,
     {16, 32, 64},
     {Avx2::kWindows[0], Avx2::kWindows[1], 0},
     kLanes,
@@ -322,7 +383,7 @@ const Kernels kAvx2 = {
     &kAvx2Elementwise,
     Avx2::kVectors,
     Floats::pixel,
-    true,
+    !Products::kUnsigned,
 };
 
 }  // namespace lcnn

@@ -84,7 +84,7 @@ void test_maxima(const lcnn::Elementwise& of) {
 }  // namespace
 
 int main() {
-  for (const char* name : {"avx512", "avx2", "neondot", "neon", "portable"}) {
+  for (const char* name : {"avx512", "avxvnni", "avx2", "neondot", "neon", "portable"}) {
     const lcnn::Kernels* kernels = lcnn::kernels(name);
     if (kernels == nullptr) continue;
     test_sums(*kernels->elementwise);

@@ -18,7 +18,7 @@ namespace {
 
 constexpr int kThreads = 4;
 constexpr int kRuns = 3;
-constexpr const char* kKernels[] = {"portable", "avx2", "avx512", "neon", "neondot"};
+constexpr const char* kKernels[] = {"portable", "avx2", "avxvnni", "avx512", "neon", "neondot"};
 
 std::atomic<int> failures{0};
 

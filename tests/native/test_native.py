@@ -48,6 +48,7 @@ def test_every_kernel_that_the_processor_runs_is_there():
                 "avx512vbmi",
                 "avx512_vnni",
             },
+            "avxvnni": {"avx2", "fma", "avx_vnni"},
             "avx2": {"avx2", "fma"},
         },
         "aarch64": {"neondot": {"asimddp"}, "neon": {"asimd"}},

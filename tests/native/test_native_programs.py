@@ -1,7 +1,7 @@
 """The programs of native/tests: what the library does not show, each allocation failing in turn.
 
 They are built with the library's sources, which takes a minute; and anew with the AVX-512 kernels
-on SIMDe, so that every x86-64 processor tests them.
+on SIMDe and the AVX-VNNI ones on AVX2, so that every x86-64 processor tests them.
 """
 
 import pathlib
@@ -61,22 +61,23 @@ def emulated(tmp_path_factory):
     return folder
 
 
-def test_avx512_against_the_reference(emulated):
+@pytest.mark.parametrize("kernels", ["avx512", "avxvnni"])
+def test_emulated_kernels_against_the_reference(emulated, kernels):
     library = native_layers.Library(emulated / "liblcnn_delegate.so")
-    assert library.available()[0] == "avx512"
+    assert kernels in library.available()
     for case in native_layers.grid():
         for dtype, forms in native_layers.FORMS.items():
             layer = native_layers.MAKE[dtype](case)
             for form in forms:
-                native_layers.check(library, case, dtype, "avx512", form, layer)
+                native_layers.check(library, case, dtype, kernels, form, layer)
 
 
-def test_avx512_against_portable_kernels(emulated):
+def test_emulated_kernels_against_portable_ones(emulated):
     """int8 to the last bit, on one to four threads."""
     run(emulated / "threads_test", seconds=300)
 
 
-def test_avx512_on_random_layers(emulated):
+def test_emulated_kernels_on_random_layers(emulated):
     assert int(run(emulated / "fuzz_layer_random", 30).split()[0]) > 1000
 
 
@@ -89,4 +90,11 @@ def test_all_programs_are_run():
 
 def test_random_layers(build):
     executions = int(run(build / "fuzz_layer_random", 30).split()[0])
+    assert executions > 1000
+
+
+def test_hostile_models(build):
+    """Those of the corpus, and random changes of them."""
+    corpus = NATIVE / "fuzz" / "corpus" / "fuzz_graph"
+    executions = int(run(build / "fuzz_graph_random", 30, 1, corpus).split()[0])
     assert executions > 1000

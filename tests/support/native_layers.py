@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-NAMES = ("avx512", "avx2", "neondot", "neon", "portable")
+NAMES = ("avx512", "avxvnni", "avx2", "neondot", "neon", "portable")
 FORMS = {np.float32: ("registers", "planes"), np.int8: ("registers",)}
 UNIT = 2.0**-24  # the largest relative error of one float32 rounding
 
