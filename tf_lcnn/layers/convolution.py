@@ -17,6 +17,24 @@ _GROUPS = """
 """
 
 
+def convolve(layer, inputs, kernel, strides):
+    """The convolution of inputs with a kernel, padded and dilated as the layer says."""
+    how = layer.padding
+    if how == "causal":
+        zeros = [(padding.span(layer.kernel_size[0], layer.dilation_rate[0]) - 1, 0)]
+        first = layer.data_format == "channels_first"
+        around = [(0, 0), (0, 0), *zeros] if first else [(0, 0), *zeros, (0, 0)]
+        inputs, how = ops.pad(inputs, around), "valid"
+    return ops.conv(
+        inputs,
+        kernel,
+        strides=strides,
+        padding=how,
+        dilation_rate=layer.dilation_rate,
+        data_format=layer.data_format,
+    )
+
+
 class _LookupConv(LookupLayer):
     """What the convolutions share."""
 
@@ -54,26 +72,10 @@ class _LookupConv(LookupLayer):
     def _by_stages(self, inputs, dictionary, coefficients):
         strides, one_tap = list(self.strides), math.prod(self.kernel_size) == 1
         looked_up = self._one_by_one(inputs, dictionary, strides if one_tap else 1)
-        return self._convolve(self._between(looked_up), coefficients, 1 if one_tap else strides)
+        return convolve(self, self._between(looked_up), coefficients, 1 if one_tap else strides)
 
     def _by_kernel(self, inputs, kernel):
-        return self._convolve(inputs, kernel, list(self.strides))
-
-    def _convolve(self, inputs, kernel, strides):
-        how = self.padding
-        if how == "causal":
-            zeros = [(padding.span(self.kernel_size[0], self.dilation_rate[0]) - 1, 0)]
-            first = self.data_format == "channels_first"
-            around = [(0, 0), (0, 0), *zeros] if first else [(0, 0), *zeros, (0, 0)]
-            inputs, how = ops.pad(inputs, around), "valid"
-        return ops.conv(
-            inputs,
-            kernel,
-            strides=strides,
-            padding=how,
-            dilation_rate=self.dilation_rate,
-            data_format=self.data_format,
-        )
+        return convolve(self, inputs, kernel, list(self.strides))
 
 
 @keras.saving.register_keras_serializable(package="tf_lcnn")

@@ -96,6 +96,15 @@ def documentation(text, shape, vectors, kernel="kernel", groups=""):
     return text.rstrip() + "\n" + own
 
 
+def with_bias(layer, outputs):
+    """Outputs of a convolution or dense layer, plus the bias where it has one."""
+    if not layer.use_bias:
+        return outputs
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    shape = (1, -1, *(1,) * (len(outputs.shape) - 2))
+    return outputs + (ops.reshape(layer.bias, shape) if first else layer.bias)
+
+
 class LookupLayer:
     """What the layers share; comes before the Keras layer among their bases.
 
@@ -343,10 +352,7 @@ class LookupLayer:
             outputs = self._by_kernel(inputs, kernel)
         else:
             outputs = self._by_stages(inputs, dictionary, coefficients)
-        if self.use_bias:
-            first = getattr(self, "data_format", "channels_last") == "channels_first"
-            shape = (1, -1, *(1,) * (len(outputs.shape) - 2))
-            outputs = outputs + (ops.reshape(self.bias, shape) if first else self.bias)
+        outputs = with_bias(self, outputs)
         return outputs if self.activation is None else self.activation(outputs)
 
     def _between(self, looked_up):
