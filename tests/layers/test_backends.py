@@ -25,6 +25,7 @@ TESTS = pathlib.Path(__file__).resolve().parents[1]
     "file",
     [
         *("layers/test_contract.py", "layers/test_lookup.py", "layers/test_sparsity.py"),
+        "layers/test_deep_lookup.py",
         "training/test_callbacks.py",
     ],
 )

@@ -52,7 +52,9 @@ def built(cls, arguments, shape, **others):
     for i, variable in enumerate(layer.weights):
         if variable.name not in ("kernel", "bias"):
             drawn = 0.3 * random(variable.shape, i)
-            variable.assign(numpy(variable) + drawn.astype(np.float32))
+            moved = numpy(variable) + drawn.astype(np.float32)
+            inside = variable.name in ("cells", "activation_rows", "weight_rows")
+            variable.assign(np.clip(moved, -1, 1) if inside else moved)
     return layer
 
 
@@ -165,6 +167,8 @@ def test_seldom_read_entries_learn_as_fast():
         layer = DeepLookupDense(1, 2, table="separable", monotone=False, rescaled_gradient=rescaled)
         layer.build((1, 4))
         layer.log_activation_scale.assign(0.0)
+        # Small steps: a large one would meet the bounds of the entries.
+        layer.log_weight_scale.assign(np.log(0.05))
         layer.kernel.assign(np.full((4, 1), 10.0))
         gradients[rescaled] = step(layer, x, layer._activation_part).ravel()
     np.testing.assert_allclose(gradients[False][0], 3 * gradients[False][1], rtol=1e-5)
@@ -241,3 +245,13 @@ def test_bad_arguments_have_one_line(arguments, message):
     with pytest.raises(ValueError, match=f"Layer stem: .*{message}") as error:
         DeepLookupConv2D(4, 3, name="stem", **arguments)
     assert "\n" not in str(error.value)
+
+
+def test_entries_that_are_trained_as_they_are_stay_within_one():
+    layer = built(*LAYERS["dense"], **TABLES["cells"])
+    model = keras.Sequential([keras.Input((3, 7)), layer])
+    model.compile(keras.optimizers.SGD(50.0), "mse")
+    model.train_on_batch(np.abs(random((8, 3, 7), 1)), 10 * random((8, 3, 5), 2))
+    rows, columns = (numpy(factor) for factor in layer.factors())
+    cells = rows @ columns.T
+    assert np.abs(cells).max() == 1

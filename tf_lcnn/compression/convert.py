@@ -2,10 +2,11 @@
 
 import warnings
 
-from tf_lcnn.compression import coding, size_plan
+from tf_lcnn.compression import coding, size_plan, tables
 from tf_lcnn.compression.decisions import decide
 from tf_lcnn.graph import rebuild
-from tf_lcnn.layers import family, sparsity
+from tf_lcnn.layers import family as families
+from tf_lcnn.layers import sparsity
 
 INITS = ("random", "trained")
 
@@ -15,6 +16,7 @@ def lookupify(
     dictionary_size=None,
     rules=None,
     *,
+    family="lookup",
     plan=None,
     init="random",
     lookups=None,
@@ -40,6 +42,11 @@ def lookupify(
         dictionary_size: k of every layer that no rule names.
         rules: layer-name pattern, with * and ?, -> k, or "keep" for the plain layer. The first
             match counts.
+        family: "lookup", or "deep_lookup" for tables in place of products, as of
+            `layers.deep_lookup`: dictionary sizes, plans, lookups, cache and report do not belong
+            there, the one rule is "keep", the first and the last layer stay, and with
+            init="trained" scales are chosen by the images, and `signed_input` where it is not
+            given.
         plan: a `size_plan.Plan`, the path of one, or a dict as its file has it; in place of
             dictionary_size, rules and lookups.
         init: "random" or "trained".
@@ -63,12 +70,22 @@ def lookupify(
             are missing or do not fit, or what belongs to init="trained" without it.
     """
     rebuild.refuse_other_models(model)
+    if init not in INITS:
+        raise ValueError(f"Unknown init={init!r}: {', '.join(INITS)}.")
+    if family == "deep_lookup":
+        sizes = (dictionary_size, plan, lookups, cache, report)
+        if any(x is not None for x in sizes):
+            raise ValueError(
+                "dictionary_size, plan, lookups, cache and report are not for family="
+                '"deep_lookup": activation_levels and table say what its layers are.'
+            )
+        return _with_tables(model, rules, init, images, seed, lookup_arguments)
+    if family != "lookup":
+        raise ValueError(f"Unknown family={family!r}: lookup, deep_lookup.")
     if plan is not None:
         if (dictionary_size, rules, lookups) != (None, None, None):
             raise ValueError("A plan holds dictionary sizes and lookups: give it alone.")
         dictionary_size, rules, lookups = size_plan.taken(plan).arguments(model)
-    if init not in INITS:
-        raise ValueError(f"Unknown init={init!r}: {', '.join(INITS)}.")
     coded = init == "trained"
     if coded:
         _refuse_lookups(lookups)
@@ -85,6 +102,17 @@ def lookupify(
     return lcnn
 
 
+def _with_tables(model, rules, init, images, seed, arguments):
+    if arguments.get("activation_levels") is None:
+        raise ValueError('family="deep_lookup" needs activation_levels, 2 to 256.')
+    if init == "trained":
+        images = coding.calibration_images(model, images)
+        coding.refuse_unusable_weights(model)
+    elif images is not None:
+        raise ValueError('images are for init="trained".')
+    return tables.with_tables(model, rules, images, seed, arguments)
+
+
 def _with_dictionaries(model, decided, coded, lookup_arguments):
     """The LCNN of a model, and the pairs (layer, its copy) of layers that get lookups."""
     sizes = {id(layer): d.dictionary_size for layer, d in decided if d.dictionary_size is not None}
@@ -93,14 +121,14 @@ def _with_dictionaries(model, decided, coded, lookup_arguments):
         k = sizes.get(id(layer))
         if k is None:
             return None
-        return family.replacing(layer).build(layer, k, coded, **lookup_arguments)
+        return families.replacing(layer).build(layer, k, coded, **lookup_arguments)
 
     lcnn, copies = rebuild.clone(model, with_lookups)
     rebuild.copy_weights(pair for pair in copies if id(pair[0]) not in sizes)
     pairs = [pair for pair in copies if id(pair[0]) in sizes]
     for layer, copy in pairs:
         if layer.built:
-            family.replacing(layer).carry_over(layer, copy)
+            families.replacing(layer).carry_over(layer, copy)
     return lcnn, pairs
 
 

@@ -56,7 +56,7 @@ _ARGUMENTS = """
         signed_input: whether activations are below zero too: they are then clipped to -scale and
             scale in place of 0 and scale.
         monotone: whether the table grows steadily, by running sums of a softmax; else its numbers
-            are trained as they are, clipped to -1 and 1.
+            are trained as they are, and kept within -1 and 1.
         rescaled_gradient: whether the gradient of an entry is divided by how often, over the
             mean, its index is read: entries that are read seldom learn as fast.
 
@@ -99,7 +99,8 @@ def look_up(table, places, rescaled=False):
 def _by_use(table, index):
     """The table, with the gradient of each row over its share of the uses, times levels."""
     levels = table.shape[0]
-    uses = ops.cast(ops.bincount(ops.reshape(index, (-1,)), minlength=levels), table.dtype)
+    flat = ops.reshape(index, (-1,))
+    uses = ops.segment_sum(ops.ones_like(flat, dtype=table.dtype), flat, num_segments=levels)
     share = ops.expand_dims(ops.sum(uses) / (levels * ops.maximum(uses, 1)), -1)
     scaled = table * ops.stop_gradient(share)
     return scaled + ops.stop_gradient(table - scaled)
@@ -172,12 +173,12 @@ class DeepLookupLayer:
             activations = np.linspace(lowest, 1, rows)[:, None]
             weights = np.linspace(-1, 1, columns)[:, None]
             if self.table == "free":
-                self._activation_part = self._part("cells", activations * weights.T)
+                self._activation_part = self._entries("cells", activations * weights.T)
                 self._weight_part = None
             else:
                 powers = 1 + 2 * np.arange(ranks)
-                self._activation_part = self._part("activation_rows", activations**powers)
-                self._weight_part = self._part("weight_rows", weights**powers)
+                self._activation_part = self._entries("activation_rows", activations**powers)
+                self._weight_part = self._entries("weight_rows", weights**powers)
         self._mixture = None
         if self.table == "low_rank":
             self._mixture = self._part("mixture", np.eye(1, ranks)[0])
@@ -185,12 +186,18 @@ class DeepLookupLayer:
     def _scale(self, name, value):
         return self._part(name, np.log(value))
 
-    def _part(self, name, values):
+    def _entries(self, name, values):
+        # Not clipped in the forward pass: on a bound, where the outermost begin, some backends
+        # have no gradient.
+        return self._part(name, values, lambda w: ops.clip(w, -1, 1))
+
+    def _part(self, name, values, constraint=None):
         values = np.asarray(values, np.float32)
         return self.add_weight(
             name=name,
             shape=values.shape,
             initializer=lambda shape, dtype=None: ops.convert_to_tensor(values, dtype),
+            constraint=constraint,
             autocast=False,
         )
 
@@ -198,10 +205,10 @@ class DeepLookupLayer:
         """(A, B): tensors (activation_levels, r) and (weight_levels, r) with T = A.B^T."""
         lowest = -1 if self.signed_input else 0
         if not self.monotone:
-            rows = ops.clip(self._activation_part, -1, 1)
             if self.table == "free":
-                return self._thinner(rows)
-            return rows, self._mixed(ops.clip(self._weight_part, -1, 1))
+                return self._thinner(ops.convert_to_tensor(self._activation_part))
+            rows, columns = self._activation_part, self._weight_part
+            return ops.convert_to_tensor(rows), self._mixed(ops.convert_to_tensor(columns))
         rows, columns = staircase(self._activation_part, lowest), staircase(self._weight_part, -1)
         if self.table == "free":
             return self._thinner(rows * ops.transpose(columns))
@@ -417,3 +424,16 @@ class DeepLookupDense(DeepLookupLayer, keras.layers.Dense):
 
     def _sums(self, activations, kernel):
         return ops.einsum("...cr,cnr->...n", activations, kernel)
+
+
+# Class of a Keras layer -> that of the layer with a table in its place.
+REPLACING = {
+    keras.layers.Conv1D: DeepLookupConv1D,
+    keras.layers.Conv2D: DeepLookupConv2D,
+    keras.layers.Dense: DeepLookupDense,
+}
+
+
+def has_table(layer):
+    """Whether a layer, of any kind, reads a table."""
+    return isinstance(layer, DeepLookupLayer) and layer.activation_levels is not None

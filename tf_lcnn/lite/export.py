@@ -12,13 +12,14 @@ from tf_lcnn.costs.counting import profile
 from tf_lcnn.data.datasets import DataSet
 from tf_lcnn.graph.rebuild import in_float32
 from tf_lcnn.graph.trace import sublayers
+from tf_lcnn.layers.deep_lookup import has_table
 from tf_lcnn.lite import metadata, open_size
 from tf_lcnn.lite.choice import AUTO, choose_lowerings, lowered
 from tf_lcnn.lite.converter import check_quantization, to_tflite
 from tf_lcnn.lite.layerwise import measure
 from tf_lcnn.lite.prices import DEFAULT
 from tf_lcnn.lite.prices import load as load_prices
-from tf_lcnn.lite.proof import ProofError, compare
+from tf_lcnn.lite.proof import TABLES, ProofError, compare
 from tf_lcnn.lite.ranges import equalize
 from tf_lcnn.lite.report import Report
 from tf_lcnn.runtime.interpreter import parse
@@ -200,7 +201,8 @@ def export(
 def _prove(model, path, examples, quantize, choices, calibration):
     """The Proof of a file; ProofError says why there is none."""
     proof = compare(model, path, [*examples, *open_size.other_sizes(model, examples)])
-    if proof.holds(quantize):
+    kind = TABLES if quantize is None and any(map(has_table, sublayers(model))) else quantize
+    if proof.holds(kind):
         return proof
     message = f"the file does not compute what {model.name} computes: {proof}"
     if quantize is not None and choices:

@@ -11,8 +11,11 @@ from tf_lcnn.runtime.interpreter import Interpreter
 # Of the largest output; float32 rounding in other orders gives about 1e-6.
 TOLERANCE = 1e-4
 
-# What a quantized file has to keep: dB of signal to noise of the outputs.
-MINIMUM_DECIBELS = {"float16": 40.0, "dynamic": 10.0, "int8": 10.0}
+# What a quantized file has to keep: dB of signal to noise of the outputs. Layers with tables round
+# to indices in float32 too: numbers halfway fall to either side by the last bit of what is before
+# them, and a file that computes the same differs by a step here and there.
+TABLES = "tables"
+MINIMUM_DECIBELS = {"float16": 40.0, "dynamic": 10.0, "int8": 10.0, TABLES: 30.0}
 
 
 class ProofError(Exception):
