@@ -47,6 +47,15 @@ def names(tmp_path, monkeypatch):
     }
 
 
+def test_a_trained_net_becomes_one_of_tables(names):
+    names |= {"lookupify": tf_lcnn.lookupify, "distillation": tf_lcnn.distillation}
+    names["loss"] = tf_lcnn.distillation.DistillationLoss(10)
+    names["accuracy"] = tf_lcnn.distillation.LabelAccuracy(10)
+    exec(snippet('family="deep_lookup"'), names)
+    table = names["tables"].get_layer("second")
+    assert table.integer_table().shape == (16, 16)
+
+
 def test_a_trained_net_is_planned_coded_and_fine_tuned_and_keeps_its_lookups(names, tmp_path):
     whole = profile(names["dense"]).multiplications
     code = snippet("plan.save").replace("budget=8e6", f"budget={whole / 2}")
