@@ -13,6 +13,7 @@ from support.helpers import chain
 from tf_lcnn import LookupConv2D, LookupDense, profile
 from tf_lcnn.costs.counting import sparse_bytes
 from tf_lcnn.graph.trace import sublayers
+from tf_lcnn.layers.deep_lookup import DeepLookupConv2D
 from tf_lcnn.models import build
 
 
@@ -692,3 +693,22 @@ def test_the_csv_file_holds_a_row_per_layer(tmp_path):
         for field, value in row.items():
             expected = getattr(layer, field)
             assert value == ("" if expected is None else str(expected)), field
+
+
+def test_a_table_is_counted_in_reads():
+    """3x3 positions, 18 products of each of 5 filters; the plain layers as ever."""
+    model = chain(
+        (5, 5, 2),
+        DeepLookupConv2D(5, 3, 16, 8, table="low_rank", table_rank=2, name="read"),
+        DeepLookupConv2D(4, 1, name="plain"),
+    )
+    counted = profile(model)
+    read, plain = counted.layers
+    assert (read.table_reads, read.multiplications, read.dense_multiplications) == (810, 0, 810)
+    assert read.speedup is None
+    assert (read.twin_parameters, read.parameters) == (95, 95 + 2 + 2 * 15 + 2 * 7 + 2)
+    assert (read.bytes, read.twin_bytes) == (4 * (2 * (16 + 90) + 5), 4 * 95)
+    assert (plain.table_reads, plain.multiplications) == (0, 180)
+    assert counted.as_dict()["table_reads"] == 810
+    assert "Beside them 810 table reads, and an addition for each." in str(counted)
+    assert not counted.unknown

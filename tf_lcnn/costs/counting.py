@@ -21,7 +21,7 @@ from keras import layers as kl
 from tf_lcnn.costs.report import LayerProfile, ModelProfile
 from tf_lcnn.graph import folding
 from tf_lcnn.graph.trace import own_weights, sublayers, trace
-from tf_lcnn.layers import family
+from tf_lcnn.layers import deep_lookup, family
 
 CONVENTIONS = ("unpadded", "padded")
 
@@ -98,6 +98,8 @@ def _layer_profile(calls, convention, counted, folded):
     dense = _plain_multiplications(calls)
     if dense == 0 and not parameters:
         return None
+    if deep_lookup.has_table(layer):
+        return _table_profile(calls, dense, weights)
     is_container = isinstance(layer, keras.Layer) and len(sublayers(layer)) > 1
     if dense is None and is_container and not parameters:
         # Its layers are counted, each by itself.
@@ -120,10 +122,36 @@ def _layer_profile(calls, convention, counted, folded):
     )
 
 
+def _table_profile(calls, products, weights):
+    """Of a layer that reads its products from a table."""
+    layer = calls[0].layer
+    ranks = layer.factors()[0].shape[1]
+    kernel = math.prod(layer.kernel.shape)
+    n = layer.kernel.shape[-1]
+    parameters = sum(w.size for w in weights)
+    return LayerProfile(
+        name=layer.name,
+        type=type(layer).__name__,
+        input_shape=calls[0].input_shape,
+        output_shape=calls[0].output_shape,
+        dense_multiplications=products,
+        dictionary_multiplications=0,
+        lookup_multiplications=0,
+        multiplications=0,
+        parameters=parameters,
+        twin_parameters=kernel + (n if layer.use_bias else 0),
+        nonzeros=sum(int(np.count_nonzero(w)) for w in weights),
+        # What activations are looked up in, and weights that were looked up.
+        bytes=4 * (ranks * (layer.activation_levels + kernel) + n),
+        twin_bytes=4 * (kernel + n),
+        table_reads=products,
+    )
+
+
 def _plain_multiplications(calls):
     """Multiplications of a layer without lookups; None where they are not known."""
     layer = calls[0].layer
-    kind = family.plain_type(layer)
+    kind = deep_lookup.keras_type(layer) or family.plain_type(layer)
     if any(call.output_shape is None for call in calls):
         return None
     if kind.__name__ == "Multiply":

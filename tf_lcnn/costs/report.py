@@ -16,6 +16,8 @@ class LayerProfile:
     counts in no total. `mean_s` and `max_s`, lookups per kernel position and filter, and
     `dictionary_size` are None for layers without lookups. `held` is False where P has zeros that
     training would fill: no threshold with the masked gradient, nothing else that keeps them.
+    `table_reads` are those of a layer with a table, which has no multiplications, and an addition
+    for each.
     """
 
     name: str
@@ -37,6 +39,7 @@ class LayerProfile:
     mean_s: float | None = None
     max_s: int | None = None
     held: bool = True
+    table_reads: int = 0
 
     @property
     def is_lookup(self):
@@ -49,8 +52,11 @@ class LayerProfile:
 
     @property
     def speedup(self):
-        """Multiplications of the twin over those of the layer, a count, not a time; or None."""
-        if self.multiplications is None:
+        """Multiplications of the twin over those of the layer, a count, not a time; or None.
+
+        None where they are not known, or a table leaves none.
+        """
+        if self.multiplications is None or self.table_reads:
             return None
         return _ratio(self.dense_multiplications, self.multiplications)
 
@@ -73,6 +79,7 @@ class ModelProfile:
     parameters = property(lambda self: self._total("parameters"))
     twin_parameters = property(lambda self: self._total("twin_parameters"))
     nonzeros = property(lambda self: self._total("nonzeros"))
+    table_reads = property(lambda self: self._total("table_reads"))
     bytes = property(lambda self: self._total("bytes"))
     twin_bytes = property(lambda self: self._total("twin_bytes"))
 
@@ -112,7 +119,7 @@ class ModelProfile:
             *("name", "convention", "multiplications", "dense_multiplications"),
             *("dictionary_multiplications", "lookup_multiplications", "speedup", "parameters"),
             *("twin_parameters", "nonzeros", "density", "mean_s", "max_s", "bytes", "twin_bytes"),
-            *("unknown", "unheld"),
+            *("table_reads", "unknown", "unheld"),
         )
         data = {field: getattr(self, field) for field in fields}
         data["layers"] = [
@@ -169,7 +176,7 @@ def _table(model):
                 f"{layer.dictionary_multiplications:,}" if layer.is_lookup else "",
                 f"{layer.lookup_multiplications:,}" if layer.is_lookup else "",
                 f"{layer.multiplications:,}" if known else "unknown",
-                f"{layer.speedup:.2f}x" if known else "",
+                "" if layer.speedup is None else f"{layer.speedup:.2f}x",
                 f"{layer.nonzeros:,}",
                 f"{layer.bytes:,}",
             )
@@ -205,6 +212,8 @@ def _table(model):
         f"{model.speedup:.2f}x fewer than its dense twin's {model.dense_multiplications:,}; "
         f"{model.bytes:,} bytes of float32 weights, the twin's {model.twin_bytes:,}.",
     ]
+    if model.table_reads:
+        lines.append(f"Beside them {model.table_reads:,} table reads, and an addition for each.")
     if model.unknown:
         lines.append(f"Left out of the totals, unknown: {', '.join(model.unknown)}.")
     if model.unheld:

@@ -437,3 +437,11 @@ REPLACING = {
 def has_table(layer):
     """Whether a layer, of any kind, reads a table."""
     return isinstance(layer, DeepLookupLayer) and layer.activation_levels is not None
+
+
+def keras_type(layer):
+    """The class of the Keras layer that a layer of this family is without a table; else None."""
+    for plain, ours in REPLACING.items():
+        if isinstance(layer, ours):
+            return plain
+    return None
