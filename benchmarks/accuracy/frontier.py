@@ -73,7 +73,7 @@ def main():
         found, np.median(times, axis=0), np.median(times[:, :1] / times, axis=0), strict=True
     ):
         row.update(ms=float(ms), faster=float(ratio))
-        print(_line(row, task))
+    print(table(found, task.unit))
     record = folder.parent / "frontier.json"
     panels = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     panels[FLAGS.task] = {"title": task.title, "unit": task.unit, "nets": found}
@@ -89,8 +89,19 @@ def _path(folder, name):
 
 
 def _line(row, task):
-    text = f"{row['name']:12}  {row['figure']:6.2f} {task.unit}"
-    return text + (f"  {row['ms']:8.3f} ms  {row['faster']:5.2f}x" if "ms" in row else "")
+    return f"{row['name']:12}  {row['figure']:6.2f} {task.unit}"
+
+
+def table(found, unit):
+    """Rows of `main`, measured, in Markdown."""
+    lines = [f"| | {unit} | against the parent | ms | times as fast |", "|---|---|---|---|---|"]
+    for row in found:
+        against = f"{row['figure'] - found[0]['figure']:+.2f}" if row is not found[0] else ""
+        lines.append(
+            f"| {row['name']} | {row['figure']:.2f} | {against} | {row['ms']:.2f} | "
+            f"{row['faster']:.2f} |"
+        )
+    return "\n".join(lines)
 
 
 def _net(path, name, task):

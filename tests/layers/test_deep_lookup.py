@@ -175,6 +175,14 @@ def test_seldom_read_entries_learn_as_fast():
     np.testing.assert_allclose(gradients[True], gradients[False] * [2 / 3, 2], rtol=1e-5)
 
 
+def test_nan_in_is_nan_out():
+    layer = built(*LAYERS["dense"])
+    x = np.abs(random((2, 3, 7), 1))
+    x[0, 1, 2] = np.nan
+    found = np.isnan(numpy(layer(x)))
+    assert found[0, 1].all() and found.sum() == 5
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_without_levels_it_is_the_keras_layer(name):
     cls, arguments, shape = LAYERS[name]

@@ -1,13 +1,17 @@
-"""Checkpoints: saving changes nothing, and what is loaded goes on as if nothing had been saved."""
+"""Checkpoints: saving changes nothing, and what is loaded goes on as if nothing had been saved.
+And what ends a run.
+"""
 
 import keras
 import numpy as np
-from support.helpers import numpy, random
+import pytest
+from support.helpers import chain, numpy, random
 
 from tf_lcnn import LookupConv2D
+from tf_lcnn.layers.deep_lookup import DeepLookupConv2D
 from tf_lcnn.models import saving
 from tf_lcnn.training import optimizers
-from tf_lcnn.training.run_callbacks import Checkpoint
+from tf_lcnn.training.run_callbacks import Checkpoint, StopOnNaN
 
 
 def net():
@@ -61,3 +65,24 @@ def test_a_finished_model_keeps_what_is_outside_the_threshold_alone(tmp_path):
     stored = numpy(saving.load_model(tmp_path / "model.keras").layers[0].coefficients)
     np.testing.assert_array_equal(stored, numpy(model.layers[0].sparse_coefficients()))
     assert (stored == 0).any()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("log_activation_scale", -60.0, "The scale of activations in layer read is 8.75.*e-27"),
+        ("log_weight_scale", np.nan, "The scale of weights in layer read is nan after epoch 1"),
+    ],
+)
+def test_a_scale_that_collapses_ends_training_with_the_layers_name(variable, value, message):
+    read = DeepLookupConv2D(6, 3, 8, name="read")
+    model = chain((6, 6, 3), read, keras.layers.GlobalAveragePooling2D())
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for scale in (read.log_activation_scale, read.log_weight_scale):
+        scale.trainable = False
+    getattr(read, variable).assign(value)
+    callback = StopOnNaN()
+    # A loss that is no number may come sooner.
+    callback.on_train_batch_end = lambda batch, logs=None: None
+    with pytest.raises(FloatingPointError, match=message):
+        train(model, 1, callbacks=[callback])

@@ -85,7 +85,8 @@ def look_up(table, places, rescaled=False):
     Places are rounded, half to even. The derivative by a place is the slope of the table.
     """
     last = table.shape[0] - 1
-    index = ops.cast(ops.round(ops.stop_gradient(places)), "int32")
+    # What is no number gives an index of some kind, and by its place no number again.
+    index = ops.clip(ops.cast(ops.round(ops.stop_gradient(places)), "int32"), 0, last)
     if rescaled:
         table = _by_use(table, index)
     above, below = (np.clip(np.arange(last + 1) + i, 0, last) for i in (1, -1))

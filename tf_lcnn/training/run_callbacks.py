@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from tf_lcnn.graph.trace import sublayers
+from tf_lcnn.layers.deep_lookup import has_table
 from tf_lcnn.layers.lookup import raw_coefficients
 from tf_lcnn.models.saving import save_model
 from tf_lcnn.training.run_directory import CHECKPOINT, RunDirectory
@@ -23,8 +25,16 @@ class WeightDecayUntil(keras.callbacks.Callback):
             self.model.make_train_function(force=True)
 
 
+# A scale of a table below this has collapsed: nothing is left that it would tell apart.
+_LEAST_SCALE = 1e-12
+
+
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends training with a FloatingPointError as soon as the loss is not finite."""
+    """Ends training with a FloatingPointError as soon as the loss is not finite.
+
+    And after an epoch in which a scale of a layer with a table became zero, or no number: its
+    activations, or weights, then all have one index.
+    """
 
     def __init__(self):
         super().__init__()
@@ -40,6 +50,16 @@ class StopOnNaN(keras.callbacks.Callback):
                 f"The loss is {loss} in epoch {self._epoch + 1}, batch {batch + 1}: training "
                 "stopped. A lower learning rate may help."
             )
+
+    def on_epoch_end(self, epoch, logs=None):
+        for layer in filter(has_table, sublayers(self.model)):
+            for of, scale in zip(("activations", "weights"), layer.scales, strict=True):
+                value = float(keras.ops.convert_to_numpy(scale))
+                if not (math.isfinite(value) and value > _LEAST_SCALE):
+                    raise FloatingPointError(
+                        f"The scale of {of} in layer {layer.name} is {value:g} after epoch "
+                        f"{epoch + 1}: training stopped. A lower learning rate may help."
+                    )
 
 
 class PlainLog(keras.callbacks.Callback):
