@@ -180,12 +180,13 @@ def draw(panels, path):
                 axes.plot(ms, figures, color=color, marker=marker, label=label)
             for x, y, text in own:
                 axes.annotate(text, (x, y), xytext=(5, -11), textcoords="offset points")
+        axes.margins(0.12)
         axes.set_xlim(left=0)
         axes.set_xlabel("ms, int8, one thread")
         axes.set_ylabel(panel["unit"])
         axes.set_title(panel["title"], fontsize="medium")
         axes.grid(color="0.92")
-        axes.legend(frameon=False, fontsize="small", loc="lower right")
+        axes.legend(frameon=False, fontsize="small", loc="best")
     with files.replacing(path) as beside:
         figure.savefig(beside, dpi=150, format="png")
 
