@@ -110,7 +110,9 @@ def test_the_best_scale_is_better_than_its_neighbors(signed):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, 'family="deep_lookup" needs activation_levels'),
+        ({}, 'family="deep_lookup": activation_levels are needed'),
+        ({"activation_levels": 1}, "activation_levels must be .* from 2 to 256, not 1"),
+        ({"activation_levels": 8, "tabel": "free"}, "unknown argument tabel: activation_levels, w"),
         ({"dictionary_size": 4, "activation_levels": 8}, "dictionary_size, plan, lookups, cache"),
         (
             {"activation_levels": 8, "rules": {"inner": 4}},
@@ -140,3 +142,12 @@ def test_bad_arguments_have_one_line(parent, arguments, message):
 def test_an_unknown_family_is_refused(parent):
     with pytest.raises(ValueError, match="Unknown family='adder': lookup, deep_lookup"):
         lookupify(parent, 4, family="adder")
+
+
+def test_a_layer_with_lora_is_refused_by_name(parent):
+    copy = keras.models.clone_model(parent)
+    copy.get_layer("inner").enable_lora(2)
+    with pytest.raises(ValueError, match="Layer inner cannot have a table, since LoRA is enabled"):
+        lookupify(copy, family="deep_lookup", activation_levels=8)
+    made = lookupify(copy, rules={"inner": "keep"}, family="deep_lookup", activation_levels=8)
+    assert type(made.get_layer("inner")) is layers.Conv2D

@@ -103,8 +103,7 @@ def lookupify(
 
 
 def _with_tables(model, rules, init, images, seed, arguments):
-    if arguments.get("activation_levels") is None:
-        raise ValueError('family="deep_lookup" needs activation_levels, 2 to 256.')
+    tables.check_arguments(arguments)
     if init == "trained":
         images = coding.calibration_images(model, images)
         coding.refuse_unusable_weights(model)

@@ -13,13 +13,28 @@ import numpy as np
 from tf_lcnn.compression import activations
 from tf_lcnn.compression.decisions import KEEP
 from tf_lcnn.graph import intercept, rebuild
-from tf_lcnn.layers import deep_lookup
+from tf_lcnn.layers import deep_lookup, family
 
 # Numbers of each layer's inputs that its scale is chosen by, about.
 _SAMPLED = 100_000
 
 # Scales are tried at these shares of the largest number.
 _SHARES = np.linspace(0.02, 1, 50)
+
+
+def check_arguments(arguments):
+    """Raises ValueError unless these arguments make layers with tables."""
+    where = 'family="deep_lookup":'
+    unknown = sorted(set(arguments) - set(deep_lookup.OWN_ARGUMENTS))
+    if unknown:
+        raise ValueError(
+            f"{where} unknown argument {unknown[0]}: "
+            f"{', '.join(deep_lookup.OWN_ARGUMENTS)} are known."
+        )
+    if arguments.get("activation_levels") is None:
+        raise ValueError(f"{where} activation_levels are needed, 2 to 256.")
+    apart = ("signed_input", "monotone", "rescaled_gradient")
+    deep_lookup.check_table(where, **{k: v for k, v in arguments.items() if k not in apart})
 
 
 def with_tables(model, rules, images, seed, arguments):
@@ -65,6 +80,12 @@ def _chosen(model, rules):
         for layer in layers[1:-1]
         if not any(fnmatch.fnmatchcase(layer.name, pattern) for pattern in rules)
     ]
+    for layer in chosen:
+        if family.changed(layer):
+            raise ValueError(
+                f"Layer {layer.name} cannot have a table, since {family.changed(layer)}: keep it "
+                f"by rules={{{layer.name!r}: {KEEP!r}}}."
+            )
     if not chosen:
         raise ValueError(
             f"{model.name} has no layer for a table: its first and last convolution or dense layer "

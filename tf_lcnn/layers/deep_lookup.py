@@ -72,6 +72,27 @@ _ARGUMENTS = """
 """
 
 
+def check_table(where, activation_levels=None, weight_levels=None, table="free", table_rank=None):
+    """The weight levels that these arguments of a layer make; ValueError begins with `where`."""
+    if activation_levels is None:
+        if weight_levels is not None or table_rank is not None:
+            raise ValueError(f"{where} weight_levels and table_rank need activation_levels.")
+        return None
+    if weight_levels is None:
+        weight_levels = activation_levels
+    levels = {"activation_levels": activation_levels, "weight_levels": weight_levels}
+    for name, value in levels.items():
+        checks.whole_number(value, f"{where} {name}", FEWEST_LEVELS, MOST_LEVELS)
+    if table not in TABLES:
+        raise ValueError(f"{where} unknown table={table!r}: {', '.join(TABLES)}.")
+    if (table_rank is not None) != (table == "low_rank"):
+        raise ValueError(f'{where} table="low_rank" needs a table_rank, and no other has one.')
+    if table_rank is not None:
+        most = min(activation_levels, weight_levels)
+        checks.whole_number(table_rank, f"{where} table_rank", 1, most)
+    return weight_levels
+
+
 def staircase(steps, lowest):
     """Numbers that grow from `lowest` (0 or -1) to 1, by the softmax of steps (levels - 1, r)."""
     grown = ops.cumsum(ops.softmax(steps, axis=0), axis=0)
@@ -127,25 +148,9 @@ class DeepLookupLayer:
         monotone,
         rescaled_gradient,
     ):
-        where = f"Layer {self.name}:"
-        if activation_levels is None:
-            if weight_levels is not None or table_rank is not None:
-                raise ValueError(f"{where} weight_levels and table_rank need activation_levels.")
-        else:
-            if weight_levels is None:
-                weight_levels = activation_levels
-            levels = {"activation_levels": activation_levels, "weight_levels": weight_levels}
-            for name, value in levels.items():
-                checks.whole_number(value, f"{where} {name}", FEWEST_LEVELS, MOST_LEVELS)
-            if table not in TABLES:
-                raise ValueError(f"{where} unknown table={table!r}: {', '.join(TABLES)}.")
-            if (table_rank is not None) != (table == "low_rank"):
-                raise ValueError(
-                    f'{where} table="low_rank" needs a table_rank, and no other has one.'
-                )
-            if table_rank is not None:
-                most = min(activation_levels, weight_levels)
-                checks.whole_number(table_rank, f"{where} table_rank", 1, most)
+        weight_levels = check_table(
+            f"Layer {self.name}:", activation_levels, weight_levels, table, table_rank
+        )
         self.activation_levels, self.weight_levels = activation_levels, weight_levels
         self.table, self.table_rank, self.signed_input = table, table_rank, bool(signed_input)
         self.monotone, self.rescaled_gradient = bool(monotone), bool(rescaled_gradient)

@@ -101,10 +101,8 @@ class Family:
 
     def obstacle(self, layer, dictionary_size):
         """Why this Keras layer cannot get a dictionary of this size; empty if it can."""
-        if getattr(layer, "lora_enabled", False):
-            return "LoRA is enabled"
-        if getattr(layer, "quantization_mode", None) is not None:
-            return f"it is quantized to {layer.quantization_mode}"
+        if changed(layer):
+            return changed(layer)
         vectors = self.weight_vectors(layer)
         if dictionary_size >= vectors:
             return (
@@ -163,6 +161,15 @@ class Family:
     def fixed_weights(self, layer):
         """The weights beside kernel (or D and P) and bias, that lookups leave as they are."""
         return []
+
+
+def changed(layer):
+    """Why a Keras layer's kernel is not what it computes with; empty if it is."""
+    if getattr(layer, "lora_enabled", False):
+        return "LoRA is enabled"
+    if getattr(layer, "quantization_mode", None) is not None:
+        return f"it is quantized to {layer.quantization_mode}"
+    return ""
 
 
 _FAMILIES = []
