@@ -14,6 +14,7 @@ from tf_lcnn.layers.deep_lookup import DeepLookupConv2D, DeepLookupDense
 @pytest.fixture(scope="module")
 def parent():
     """Signed numbers go into "mixed", positive ones into "inner" and "hidden"."""
+    keras.utils.set_random_seed(0)
     return settle(
         chain(
             (8, 8, 2),
@@ -33,7 +34,7 @@ def images():
 
 
 def test_many_levels_lose_little(parent):
-    """The more levels, the nearer to the parent; with 256 by a hundredth of its output."""
+    """Four times as many levels more than halve the error, and eight times as many again."""
     wanted = parent.predict(images(), verbose=0)
     errors = []
     for levels in (8, 32, 256):
@@ -42,8 +43,7 @@ def test_many_levels_lose_little(parent):
         )
         error = made.predict(images(), verbose=0) - wanted
         errors.append(np.sqrt((error**2).mean() / (wanted**2).mean()))
-    assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.02
+    assert errors[0] > 2 * errors[1] > 4 * errors[2]
 
 
 def test_first_and_last_layers_stay_and_signs_are_seen(parent):

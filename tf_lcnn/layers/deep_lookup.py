@@ -38,6 +38,10 @@ _DEVIATIONS = 3.0
 # An int8 table holds -127 to 127 for -1 to 1.
 TABLE_STEPS = 127
 
+# Examples of a batch in which uses of a table are counted: to count all takes as long as a
+# convolution, and tells little more.
+_COUNTED_EXAMPLES = 8
+
 OWN_ARGUMENTS = (
     *("activation_levels", "weight_levels", "table", "table_rank", "signed_input"),
     *("monotone", "rescaled_gradient"),
@@ -100,16 +104,18 @@ def staircase(steps, lowest):
     return grown if lowest == 0 else 2 * grown - 1
 
 
-def look_up(table, places, rescaled=False):
+def look_up(table, places, counted=0):
     """Rows of a table (levels, r) at places of 0 to levels - 1, of any shape: (..., r).
 
-    Places are rounded, half to even. The derivative by a place is the slope of the table.
+    Places are rounded, half to even. The derivative by a place is the slope of the table. Where
+    `counted` is not 0, the gradient of a row is rescaled by its uses, which are counted in so many
+    entries of the first axis of places.
     """
     last = table.shape[0] - 1
     # What is no number gives an index of some kind, and by its place no number again.
     index = ops.clip(ops.cast(ops.round(ops.stop_gradient(places)), "int32"), 0, last)
-    if rescaled:
-        table = _by_use(table, index)
+    if counted:
+        table = _by_use(table, index[:counted])
     above, below = (np.clip(np.arange(last + 1) + i, 0, last) for i in (1, -1))
     rise = ops.take(table, above, axis=0) - ops.take(table, below, axis=0)
     slopes = ops.stop_gradient(rise / ops.cast((above - below)[:, None], table.dtype))
@@ -263,8 +269,10 @@ class DeepLookupLayer:
             tables, unit = [ops.cast(x, self.compute_dtype) for x in tables], 1 / TABLE_STEPS
         else:
             tables, unit = [ops.cast(x, self.compute_dtype) for x in self.factors()], 1.0
-        rescaled = self.rescaled_gradient and bool(training)
-        looked_up = [look_up(t, x, rescaled) for t, x in zip(tables, places, strict=True)]
+        counted = (0, 0)
+        if self.rescaled_gradient and training:
+            counted = _COUNTED_EXAMPLES, self.kernel.shape[0]
+        looked_up = [look_up(*row) for row in zip(tables, places, counted, strict=True)]
         scale = ops.cast(of_activations * of_weights * unit, self.compute_dtype)
         outputs = with_bias(self, self._sums(*looked_up) * scale)
         return outputs if self.activation is None else self.activation(outputs)
