@@ -82,6 +82,7 @@ def test_random_weights_need_no_images(parent):
 
 
 def test_it_trains(parent):
+    keras.utils.set_random_seed(0)
     made = lookupify(
         parent, family="deep_lookup", activation_levels=4, init="trained", images=images()
     )
