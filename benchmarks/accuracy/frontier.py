@@ -134,7 +134,7 @@ def _make(path, name, task):
             tell=tell,
         )
     else:
-        model = task.parent if kind == "parent" else _rival(kind, value, task, tell, path.stem)
+        model = task.parent if kind == "parent" else _rival(kind, value, task, tell, path)
         export(
             model,
             path,
@@ -146,11 +146,10 @@ def _make(path, name, task):
     return {"name": name, "figure": task.score(Interpreter(path).predict)}
 
 
-def _rival(kind, value, task, tell, stem):
+def _rival(kind, value, task, tell, path):
     if kind == "rank":
         images = task.images[:CODED_ON]
-        cache = pathlib.Path(FLAGS.folder) / FLAGS.task / stem
-        model = rivals.factorized(task.parent, float(value), images, cache)
+        model = rivals.factorized(task.parent, float(value), images, path.with_suffix(""))
     else:
         model = rivals.narrower(task.parent, float(value))
     reconstruct(

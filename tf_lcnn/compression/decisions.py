@@ -45,17 +45,25 @@ def decide(model, dictionary_size, rules=None):
             rules[pattern] = checks.whole_number(size, f"{pattern}: a dictionary size")
     dictionary_size = checks.whole_number(dictionary_size, "dictionary_size: a dictionary size")
     layers = [layer for layer in rebuild.leaves(model) if _has_kernel(layer)]
-    for pattern in rules:
-        if not any(fnmatch.fnmatchcase(layer.name, pattern) for layer in layers):
-            raise ValueError(
-                f"The rule {pattern!r} matches no layer of {model.name} that has a kernel; these "
-                f"have: {', '.join(layer.name for layer in layers)}."
-            )
+    refuse_unmatched(rules, layers, f"layer of {model.name} that has a kernel; these have")
     decided = []
     for layer in layers:
-        matching = (s for p, s in rules.items() if fnmatch.fnmatchcase(layer.name, p))
+        matching = (s for p, s in rules.items() if matches(layer, p))
         decided.append((layer, _decision(layer, next(matching, dictionary_size))))
     return decided
+
+
+def matches(layer, pattern):
+    """Whether a rule's pattern, with * and ?, names a layer."""
+    return fnmatch.fnmatchcase(layer.name, pattern)
+
+
+def refuse_unmatched(rules, layers, which):
+    """Raises ValueError for a rule that matches none of the layers, which it says `which` are."""
+    for pattern in rules:
+        if not any(matches(layer, pattern) for layer in layers):
+            names = ", ".join(layer.name for layer in layers)
+            raise ValueError(f"The rule {pattern!r} matches no {which}: {names}.")
 
 
 def _decision(layer, size):

@@ -5,13 +5,11 @@ the scales of activations and weights are those at which rounding them loses lea
 `coding.reestimate` does the rest.
 """
 
-import fnmatch
-
 import keras
 import numpy as np
 
 from tf_lcnn.compression import activations
-from tf_lcnn.compression.decisions import KEEP
+from tf_lcnn.compression.decisions import KEEP, matches, refuse_unmatched
 from tf_lcnn.graph import intercept, rebuild
 from tf_lcnn.layers import deep_lookup, family
 
@@ -70,16 +68,8 @@ def _chosen(model, rules):
     for pattern, wanted in rules.items():
         if wanted != KEEP:
             raise ValueError(f"The rule {pattern!r}: {wanted!r}: tables know {KEEP!r} alone.")
-        if not any(fnmatch.fnmatchcase(layer.name, pattern) for layer in layers):
-            raise ValueError(
-                f"The rule {pattern!r} matches no layer of {model.name} that can have a table; "
-                f"these can: {', '.join(layer.name for layer in layers)}."
-            )
-    chosen = [
-        layer
-        for layer in layers[1:-1]
-        if not any(fnmatch.fnmatchcase(layer.name, pattern) for pattern in rules)
-    ]
+    refuse_unmatched(rules, layers, f"layer of {model.name} that can have a table; these can")
+    chosen = [x for x in layers[1:-1] if not any(matches(x, pattern) for pattern in rules)]
     for layer in chosen:
         if family.changed(layer):
             raise ValueError(

@@ -17,7 +17,6 @@ Where the paper is silent, or was not at hand: the derivative by an index is the
 there (rounding has the derivative 1), and zeros of padding are read from no table and add nothing.
 """
 
-import inspect
 import math
 
 import keras
@@ -27,7 +26,7 @@ from keras import ops
 from tf_lcnn import checks
 from tf_lcnn.layers import sparsity
 from tf_lcnn.layers.convolution import convolve
-from tf_lcnn.layers.lookup import with_bias
+from tf_lcnn.layers.lookup import split_arguments, with_bias
 
 TABLES = ("free", "separable", "low_rank")
 FEWEST_LEVELS, MOST_LEVELS = 2, 256
@@ -139,9 +138,8 @@ class DeepLookupLayer:
 
     def _construct(self, arguments):
         """As `LookupLayer._construct`."""
-        given = {k: v for k, v in arguments.items() if k not in ("self", "kwargs", "__class__")}
-        own = {name: given.pop(name) for name in OWN_ARGUMENTS}
-        super().__init__(**given, **arguments["kwargs"])
+        theirs, own = split_arguments(arguments, OWN_ARGUMENTS)
+        super().__init__(**theirs)
         self._set_table_arguments(**own)
 
     def _set_table_arguments(
@@ -255,8 +253,7 @@ class DeepLookupLayer:
 
     def call(self, inputs, training=None):
         if self.activation_levels is None:
-            plain = super().call
-            return plain(inputs, **({"training": training} if _takes_training(plain) else {}))
+            return self._keras_call(inputs, training)
         of_activations, of_weights = self.scales
         kernel = ops.cast(self.kernel, self.compute_dtype)
         places = (
@@ -277,6 +274,9 @@ class DeepLookupLayer:
         outputs = with_bias(self, self._sums(*looked_up) * scale)
         return outputs if self.activation is None else self.activation(outputs)
 
+    def _keras_call(self, inputs, training):
+        return super().call(inputs)
+
     def get_config(self):
         return {**super().get_config(), **{name: getattr(self, name) for name in OWN_ARGUMENTS}}
 
@@ -284,8 +284,8 @@ class DeepLookupLayer:
         if self.activation_levels is None or not self.built:
             super().save_own_variables(store)
             return
-        for i, variable in enumerate(self.weights):
-            store[str(i)] = variable
+        # Past the Keras layer, which knows kernel and bias alone.
+        keras.Layer.save_own_variables(self, store)
 
     def load_own_variables(self, store):
         if self.activation_levels is None or not self.built:
@@ -297,17 +297,12 @@ class DeepLookupLayer:
                 f"({', '.join(variable.name for variable in self.weights)}), the weights file "
                 f"{len(store.keys())}."
             )
-        for i, variable in enumerate(self.weights):
-            variable.assign(store[str(i)])
+        keras.Layer.load_own_variables(self, store)
 
 
 def _bent(levels, bends):
     """Steps (levels - 1, r) for `staircase`: equal ones for 0, else the larger the farther up."""
     return np.linspace(-1, 1, levels - 1)[:, None] * np.asarray(bends)[None, :]
-
-
-def _takes_training(call):
-    return "training" in inspect.signature(call).parameters
 
 
 class _DeepLookupConv(DeepLookupLayer):
@@ -435,6 +430,9 @@ class DeepLookupDense(DeepLookupLayer, keras.layers.Dense):
         **kwargs,
     ):
         self._construct(locals())
+
+    def _keras_call(self, inputs, training):
+        return keras.layers.Dense.call(self, inputs, training=training)
 
     def _sums(self, activations, kernel):
         return ops.einsum("...cr,cnr->...n", activations, kernel)

@@ -96,6 +96,13 @@ def documentation(text, shape, vectors, kernel="kernel", groups=""):
     return text.rstrip() + "\n" + own
 
 
+def split_arguments(arguments, own_names):
+    """(arguments of the Keras layer, those of a layer's own), of the `locals()` of `__init__`."""
+    given = {k: v for k, v in arguments.items() if k not in ("self", "kwargs", "__class__")}
+    own = {name: given.pop(name) for name in own_names}
+    return {**given, **arguments["kwargs"]}, own
+
+
 def with_bias(layer, outputs):
     """Outputs of a convolution or dense layer, plus the bias where it has one."""
     if not layer.use_bias:
@@ -128,9 +135,8 @@ class LookupLayer:
         Args:
             arguments: `locals()` of `__init__`: every argument by its name.
         """
-        given = {k: v for k, v in arguments.items() if k not in ("self", "kwargs", "__class__")}
-        own = {name: given.pop(name) for name in OWN_ARGUMENTS}
-        super().__init__(**given, **arguments["kwargs"])
+        theirs, own = split_arguments(arguments, OWN_ARGUMENTS)
+        super().__init__(**theirs)
         self._set_lookup_arguments(**own)
 
     def _set_lookup_arguments(
