@@ -1,8 +1,10 @@
 """Nets that others trained, each with what it is fitted to and judged by: `task(name)`.
 
---data is a folder with `weights/models.py`, which builds the nets, and the test images beside it:
-BSD68 and Set12 for dncnn, Set14 and Set5 for vdsr, tfds for ResNets, imagenet_val1300 for
-squeezenet11. dncnn and vdsr also need --images, a folder of images to learn on.
+    python -m benchmarks.accuracy.imagenette --data_dir=IMAGENETTE --path=runs/resnet18.keras
+BSD68 and Set12 for dncnn, Set14 and Set5 for vdsr, tfds for ResNets of CIFAR-10, imagenet_val1300
+for squeezenet11. dncnn and vdsr also need --images, a folder of images to learn on. resnet18 is
+trained here: --images is then the folder of Imagenette, --trained the net, see
+`benchmarks.accuracy.imagenette`.
 """
 
 import csv
@@ -16,11 +18,13 @@ from absl import flags
 
 from tf_lcnn.compression.reconstruction import Schedule
 from tf_lcnn.data import datasets
+from tf_lcnn.models import saving
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string("data", None, "Folder of weights/models.py and of test images.", required=True)
-flags.DEFINE_string("images", None, "Folder of images that dncnn and vdsr learn on.")
+flags.DEFINE_string("images", None, "Folder of images that dncnn, vdsr and resnet18 learn on.")
+flags.DEFINE_string("trained", "runs/resnet18.keras", "The parent of resnet18.")
 flags.DEFINE_integer("count", 2000, "Images, or crops of them, to learn on.", lower_bound=2)
 flags.DEFINE_integer("steps", 2700, "Updates of each net; a third as many in int8.", lower_bound=1)
 
@@ -187,24 +191,34 @@ def _small_and_large(image, _):
 def _resnet(name):
     def make(folder, models):
         data = datasets.load("cifar10", folder / "tfds", preprocessing="none")
-
-        def split(of):
-            images, labels = zip(*data.evaluation(of, 500).as_numpy_iterator(), strict=True)
-            return models.normalise(np.concatenate(images)), np.concatenate(labels)
-
-        images, labels = split("train")
-        chosen = np.random.default_rng(0).permutation(len(images))[: FLAGS.count]
-        return Task(
-            f"{name}, CIFAR-10",
-            getattr(models, f"load_{name}")(),
-            *(images[chosen], labels[chosen]),
-            split("validation"),
-            _accuracy(*split("test")),
-            "%",
-            _schedule(batch=64),
-        )
+        parent = getattr(models, f"load_{name}")()
+        return _classification(f"{name}, CIFAR-10", parent, data, models.normalise, batch=64)
 
     return make
+
+
+def _resnet18(*_):
+    parent = saving.load_model(FLAGS.trained)
+    size = parent.input_shape[1]
+    data = datasets.load("image_folder", FLAGS.images, size, preprocessing="imagenet")
+    return _classification("ResNet-18, Imagenette at 128x128", parent, data, lambda x: x, batch=32)
+
+
+def _classification(title, parent, data, normalise, batch):
+    def split(of):
+        images, labels = zip(*data.evaluation(of, 500).as_numpy_iterator(), strict=True)
+        return normalise(np.concatenate(images)), np.concatenate(labels)
+
+    images, labels = split("train")
+    chosen = np.random.default_rng(0).permutation(len(images))[: FLAGS.count]
+    images, labels = images[chosen], labels[chosen]
+    return Task(
+        *(title, parent, images, labels),
+        split("validation"),
+        _accuracy(*split("test")),
+        "%",
+        _schedule(batch=batch),
+    )
 
 
 def _squeezenet(folder, models):
@@ -233,6 +247,7 @@ def _accuracy(images, labels):
 _TASKS = {
     "dncnn": _dncnn,
     "vdsr": _vdsr,
+    "resnet18": _resnet18,
     "resnet20": _resnet("resnet20"),
     "resnet56": _resnet("resnet56"),
     "squeezenet11": _squeezenet,
