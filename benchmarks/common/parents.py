@@ -18,6 +18,7 @@ from absl import flags
 
 from tf_lcnn.compression.reconstruction import Schedule
 from tf_lcnn.data import datasets
+from tf_lcnn.graph import rebuild
 from tf_lcnn.models import saving
 
 FLAGS = flags.FLAGS
@@ -197,6 +198,17 @@ def _resnet(name):
     return make
 
 
+def _resnet8(folder, models):
+    data = datasets.load("cifar10", folder / "tfds", preprocessing="none")
+    # Labels are taught by logits, and the net ends in a softmax.
+    parent, pairs = rebuild.clone(
+        models.load_resnet8(),
+        changes=lambda x: {"activation": "linear"} if isinstance(x, keras.layers.Dense) else {},
+    )
+    rebuild.copy_weights(pairs)
+    return _classification("ResNet-8, CIFAR-10", parent, data, lambda x: x, batch=64)
+
+
 def _resnet18(*_):
     parent = saving.load_model(FLAGS.trained)
     size = parent.input_shape[1]
@@ -247,6 +259,7 @@ def _accuracy(images, labels):
 _TASKS = {
     "dncnn": _dncnn,
     "vdsr": _vdsr,
+    "resnet8": _resnet8,
     "resnet18": _resnet18,
     "resnet20": _resnet("resnet20"),
     "resnet56": _resnet("resnet56"),
