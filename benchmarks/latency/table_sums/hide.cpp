@@ -1,0 +1,61 @@
+// Hides instruction sets from what asks the processor, so that a library takes the kernels it has for
+// an older one. Linux on x86-64 whose CPUID can be made to fault (a flag of /proc/cpuinfo: cpuid_fault).
+#include <cpuid.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace {
+
+// Bits of leaf 7: ebx, ecx and edx of subleaf 0, eax and edx of subleaf 1.
+uint32_t hidden[5];
+
+long let_cpuid(bool run) {
+  constexpr long kSetCpuid = 0x1012;
+  return syscall(SYS_arch_prctl, kSetCpuid, run ? 1 : 0);
+}
+
+void answer(int signal_number, siginfo_t*, void* context) {
+  auto* registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+  const auto* at = reinterpret_cast<const uint8_t*>(registers[REG_RIP]);
+  if (at[0] != 0x0f || at[1] != 0xa2) {
+    // No CPUID: the fault comes again, and ends the process.
+    signal(signal_number, SIG_DFL);
+    return;
+  }
+  const auto leaf = static_cast<uint32_t>(registers[REG_RAX]);
+  const auto subleaf = static_cast<uint32_t>(registers[REG_RCX]);
+  uint32_t a, b, c, d;
+  let_cpuid(true);
+  __cpuid_count(leaf, subleaf, a, b, c, d);
+  let_cpuid(false);
+  if (leaf == 7 && subleaf == 0) {
+    b &= ~hidden[0];
+    c &= ~hidden[1];
+    d &= ~hidden[2];
+  } else if (leaf == 7 && subleaf == 1) {
+    a &= ~hidden[3];
+    d &= ~hidden[4];
+  }
+  registers[REG_RAX] = a;
+  registers[REG_RBX] = b;
+  registers[REG_RCX] = c;
+  registers[REG_RDX] = d;
+  registers[REG_RIP] += 2;
+}
+
+}  // namespace
+
+// For this thread and those that it starts; 0, or -1 where CPUID does not fault.
+extern "C" int hide_instructions(const uint32_t bits[5]) {
+  std::copy(bits, bits + 5, hidden);
+  struct sigaction action {};
+  action.sa_sigaction = answer;
+  action.sa_flags = SA_SIGINFO | SA_NODEFER;
+  if (sigaction(SIGSEGV, &action, nullptr) != 0) return -1;
+  return let_cpuid(false) == 0 ? 0 : -1;
+}
