@@ -55,7 +55,7 @@ def main():
         class_names=FLAGS.class_names,
         preprocessing=FLAGS.preprocessing,
     )
-    saving.refuse_mismatch(model, dataset, FLAGS.model)
+    dataset.refuse_mismatch(model, FLAGS.model)
     quantize = None if FLAGS.quantize == "none" else FLAGS.quantize
     calibration = dataset.sample("train", FLAGS.examples)
     report = export.export(

@@ -12,6 +12,7 @@ import train
 from tf_lcnn import models
 from tf_lcnn.data import datasets
 from tf_lcnn.models import zoo
+from tf_lcnn.pipeline import starting
 from tf_lcnn.training import run, run_callbacks
 
 CONFIGS = sorted(train.CONFIGS.rglob("*.cfg"))
@@ -36,11 +37,27 @@ def config(request):
     gc.collect()
 
 
-def input_shape():
-    if train.FLAGS.dataset == "digits":
-        return datasets.load("digits", image_size=train.FLAGS.image_size).image_shape
-    height, width, channels = models.input_shape(train.FLAGS.model)
-    return (train.FLAGS.image_size or height, train.FLAGS.image_size or width, channels)
+def classified(flags, count):
+    """The arguments of a network, and so many inputs and targets of it."""
+    classes = CLASSES[flags.dataset]
+    if flags.dataset == "digits":
+        shape = datasets.load("digits", image_size=flags.image_size).image_shape
+    else:
+        height, width, channels = models.input_shape(flags.model)
+        shape = (flags.image_size or height, flags.image_size or width, channels)
+    images = np.random.default_rng(0).normal(size=(count, *shape)).astype(np.float32)
+    return {"input_shape": shape, "classes": classes}, images, np.arange(count) % classes
+
+
+def made_larger(flags, count):
+    rng, size = np.random.default_rng(0), 12
+    small, large = (
+        rng.random((count, each, each, 1), np.float32) for each in (size, size * flags.scale)
+    )
+    return {"scale": flags.scale}, small, large
+
+
+EXAMPLES = {"classification": classified, "super_resolution": made_larger}
 
 
 def test_there_are_configurations():
@@ -51,16 +68,14 @@ def test_configuration_trains(config, tmp_path):
     flags = run.Run.of(train.FLAGS)
     keras.utils.set_random_seed(flags.seed)
     keras.config.set_dtype_policy(flags.precision)
-    shape, classes = input_shape(), CLASSES[flags.dataset]
-    model = train.fresh_model(flags, shape, classes)
-    train.compile_model(flags, model, 2)
+    steps = 2 * flags.break_batch
+    network, images, labels = EXAMPLES[flags.task](flags, 2 * steps)
+    model = starting.fresh_model(flags, **network)
+    starting.compile_model(flags, model, 2)
     before = [weights.numpy() for weights in model.trainable_variables[:3]]
 
-    steps = 2 * flags.break_batch
-    images = np.random.default_rng(0).normal(size=(2 * steps, *shape)).astype(np.float32)
-    labels = np.arange(len(images)) % classes
     # A checkpoint of AlexNet is large, and tells nothing about the configuration.
-    made = train.make_callbacks(flags, model, tmp_path)
+    made = train.make_callbacks(flags, model, tmp_path, input_shape=images.shape[1:])
     used = [c for c in made if type(c) is not run_callbacks.Checkpoint]
     history = model.fit(
         tf.data.Dataset.from_tensor_slices((images, labels)).batch(2),
@@ -70,7 +85,9 @@ def test_configuration_trains(config, tmp_path):
     )
 
     if flags.init_from:
-        assert flags.init_from in zoo.names() and flags.budget > 0
+        trained = [f"{directory}/model.keras" for directory in run_directories()]
+        assert flags.init_from in (*zoo.names(), *trained)
+        assert flags.tables or flags.budget > 0
     assert np.isfinite(history.history["loss"]).all()
     after = [weights.numpy() for weights in model.trainable_variables[:3]]
     assert all((a != b).any() for a, b in zip(after, before, strict=True))
@@ -78,11 +95,17 @@ def test_configuration_trains(config, tmp_path):
         assert history.history["max_s"][0] <= max(flags.top_s, flags.top_s_from or 0)
 
 
-def test_no_two_configurations_share_a_run_directory():
+def run_directories():
+    """Directory -> the configurations whose runs are there."""
     directories = {}
     for path in CONFIGS:
         lines = [line for line in path.read_text().splitlines() if line.startswith("--")]
         flags = dict(line.removeprefix("--").split("=", 1) for line in lines if "=" in line)
         run_dir = flags.get("run_dir") or f"runs/{flags['model']}_{flags['dataset']}"
         directories.setdefault(run_dir, []).append(path.name)
+    return directories
+
+
+def test_no_two_configurations_share_a_run_directory():
+    directories = run_directories()
     assert all(len(names) == 1 for names in directories.values()), directories

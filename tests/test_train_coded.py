@@ -14,6 +14,7 @@ from tf_lcnn import models
 from tf_lcnn.compression import sites, size_plan
 from tf_lcnn.data import datasets
 from tf_lcnn.lite import prices
+from tf_lcnn.pipeline import starting
 from tf_lcnn.runtime import timing
 from tf_lcnn.tasks.classification import Classification
 from tf_lcnn.training import run as runs
@@ -162,7 +163,7 @@ def test_flags_that_do_not_go_together_are_refused(parent, tmp_path, given, mess
         for name, value in given.items():
             setattr(train.FLAGS, name, value)
         with pytest.raises((ValueError, OSError), match=message):
-            train.load_parent(runs.Run.of(train.FLAGS))
+            starting.load_parent(runs.Run.of(train.FLAGS))
 
 
 def test_a_parent_at_chance_is_refused_and_told_why(parent, tmp_path):

@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from tf_lcnn.compression.reconstruction import Schedule
-from tf_lcnn.data import datasets
+from tf_lcnn.data import datasets, photos
 from tf_lcnn.graph import rebuild
 from tf_lcnn.models import saving
 
@@ -169,21 +169,15 @@ def _grey(path):
 
 
 def _luma(path):
-    """Y of ITU-R BT.601 from 0 to 1, cut to even sizes."""
-    rgb = keras.utils.img_to_array(keras.utils.load_img(path))
-    luma = (16 + rgb @ np.float32([65.481, 128.553, 24.966]) / 255) / 255
-    height, width = (length - length % 2 for length in luma.shape)
-    return luma[:height, :width, None]
+    """Luma of a photo, cut to even sizes."""
+    image = photos.luma(str(pathlib.Path(path).resolve())).numpy()
+    height, width = (length - length % 2 for length in image.shape[:2])
+    return image[:height, :width]
 
 
 def _small_and_large(image, _):
     """Made half as large by bicubic interpolation, and as large as it was again."""
-    # Keras's resizing has other kernels; Pillow's is Matlab's, which the field measures by.
-    from PIL import Image
-
-    height, width = image.shape[:2]
-    small = Image.fromarray(image[..., 0]).resize((width // 2, height // 2), Image.BICUBIC)
-    return np.asarray(small.resize((width, height), Image.BICUBIC))[..., None]
+    return photos.enlarged(photos.shrunk(image, 2), 2).numpy()
 
 
 # Classes out

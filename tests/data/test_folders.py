@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.data.test_data import assert_one_line, pixels, write_folder, write_image, zip_folder
-from tf_lcnn.data import datasets, folders
+from tf_lcnn.data import datasets, examples, folders
 
 
 def load(root, **options):
@@ -43,7 +43,7 @@ def test_gray_images_are_one_channel_where_the_model_has_one(tmp_path, suffix):
         path.write_bytes(encode(image).numpy() if suffix == ".png" else gif(image))
     dataset = load(tmp_path, channels=1, preprocessing="none")
     assert dataset.image_shape == (6, 6, 1)
-    for split in datasets.SPLITS:
+    for split in examples.SPLITS:
         for path in getattr(dataset, split).payloads:
             image = dataset.decode(path).numpy()
             np.testing.assert_array_equal(image, gray[int(pathlib.Path(path).stem)])
@@ -141,7 +141,7 @@ def test_preprocessing_can_be_that_of_a_trained_model(tmp_path, preprocessing, l
         for i, value in enumerate((0, 255)):
             write_image(tmp_path / name / f"{i}.png", np.full((4, 4, 3), value, np.uint8))
     dataset = load(tmp_path, preprocessing=preprocessing)
-    values = {float(x) for split in datasets.SPLITS for x in dataset.sample(split, 9)[:, 0, 0, 0]}
+    values = {float(x) for split in examples.SPLITS for x in dataset.sample(split, 9)[:, 0, 0, 0]}
     assert sorted(values) == pytest.approx([low, high])
 
 

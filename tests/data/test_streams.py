@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.data.test_data import assert_one_line, pixels, streamed
-from tf_lcnn.data import datasets, sources
+from tf_lcnn.data import datasets, examples, sources
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_files_and_records_are_shuffled_anew_by_each_seed(split, monkeypatch):
 
 
 def test_what_is_held_out_is_read_from_files_of_its_own(split):
-    splits = datasets._hold_out({"train": split, "test": split})
+    splits = examples.hold_out({"train": split, "test": split})
     train, validation = splits["train"], splits["validation"]
     assert labels(validation) == list(range(12)) and labels(train) == list(range(12, 120))
     assert len(train) == 108 and len(validation) == 12
@@ -63,9 +63,9 @@ def test_a_streamed_set_of_tfds_gives_its_images_and_labels(tmp_path):
     )
     dataset = datasets.load("tiny", tmp_path, image_size=6, preprocessing="none")
     assert isinstance(dataset.train, datasets.Streamed)
-    assert [len(getattr(dataset, name)) for name in datasets.SPLITS] == [18, 2, 10]
+    assert [len(getattr(dataset, name)) for name in examples.SPLITS] == [18, 2, 10]
     label_of = {image.tobytes(): i % 3 for i, image in enumerate(images)}
-    for name in datasets.SPLITS:
+    for name in examples.SPLITS:
         for x, y in dataset.evaluation(name, 1):
             assert label_of[x[0].numpy().astype(np.uint8).tobytes()] == int(y[0])
 

@@ -25,7 +25,8 @@ TESTS = pathlib.Path(__file__).resolve().parents[1]
     "file",
     [
         *("layers/test_contract.py", "layers/test_lookup.py", "layers/test_sparsity.py"),
-        "layers/test_deep_lookup.py",
+        *("layers/test_deep_lookup.py", "layers/test_depth_to_space.py"),
+        "models/test_super_resolution_models.py",
         "training/test_callbacks.py",
     ],
 )

@@ -43,11 +43,11 @@ def sizes_by_stage(model):
 
 def test_names_are_all_networks_and_their_lcnns():
     expected = [*WITH_LCNN, *(f"{name}_lcnn" for name in WITH_LCNN), "alexnet_wide"]
-    assert names() == sorted(expected)
+    assert names("classification") == sorted(expected)
 
 
 def test_input_shapes_are_those_of_the_data_sets():
-    for name in names():
+    for name in names("classification"):
         cifar = twin(name) in CIFAR
         assert input_shape(name) == ((32, 32, 3) if cifar else (224, 224, 3))
 

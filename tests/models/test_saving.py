@@ -59,7 +59,7 @@ def test_a_size_that_a_model_leaves_open_fits_any_data_set(shape, fits):
     head = keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10)
     model = keras.Sequential([keras.Input(shape), *head])
     if fits:
-        saving.refuse_mismatch(model, digits, "m")
+        digits.refuse_mismatch(model, "m")
     else:
         with pytest.raises(ValueError, match="m takes images"):
-            saving.refuse_mismatch(model, digits, "m")
+            digits.refuse_mismatch(model, "m")

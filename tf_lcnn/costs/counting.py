@@ -22,6 +22,7 @@ from tf_lcnn.costs.report import LayerProfile, ModelProfile
 from tf_lcnn.graph import folding
 from tf_lcnn.graph.trace import own_weights, sublayers, trace
 from tf_lcnn.layers import deep_lookup, family
+from tf_lcnn.layers.depth_to_space import DepthToSpace
 
 CONVENTIONS = ("unpadded", "padded")
 
@@ -38,7 +39,7 @@ _FREE = (
     *(kl.MaxPooling1D, kl.MaxPooling2D, kl.MaxPooling3D, kl.AveragePooling1D),
     *(kl.AveragePooling2D, kl.AveragePooling3D, kl.GlobalAveragePooling1D),
     *(kl.GlobalAveragePooling2D, kl.GlobalAveragePooling3D, kl.GlobalMaxPooling1D),
-    *(kl.GlobalMaxPooling2D, kl.GlobalMaxPooling3D, kl.Identity),
+    *(kl.GlobalMaxPooling2D, kl.GlobalMaxPooling3D, kl.Identity, DepthToSpace),
 )
 _FREE_OPERATIONS = (
     "Add",

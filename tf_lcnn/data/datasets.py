@@ -1,8 +1,7 @@
 """Image classification data, from where it lies to batches: `load(name).training(...)`.
 
-Splits: *test* is for the final figure only, *validation* is held out of the training images.
-Both are the same in every run, whatever its seed. All pixel values are 0 to 255; batches are
-normalized with the mean and standard deviation per channel of the training images.
+All pixel values are 0 to 255; batches are normalized with the mean and standard deviation per
+channel of the training images. Splits and batches are those of all data sets, see `examples`.
 """
 
 import dataclasses
@@ -11,13 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_lcnn import checks
-from tf_lcnn.data import folders, sources
+from tf_lcnn.data import examples, folders, sources
 from tf_lcnn.data.sources import Indexed, Streamed
-
-SPLITS = ("train", "validation", "test")
-VALIDATION_SHARE = 0.1
-TEST_SHARE = 0.2
-SPLIT_SEED = 0
 
 # Data sets whose images mean something else when mirrored.
 NOT_MIRRORED = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")
@@ -34,7 +28,7 @@ PREPROCESSING = {
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSet:
+class DataSet(examples.Examples):
     """Splits of images, and how they become batches.
 
     Attributes:
@@ -67,95 +61,38 @@ class DataSet:
         """
         return None if self.fixed_size else round(max(self.image_shape[:2]) * 256 / 224)
 
-    def batches_per_epoch(self, batch_size):
-        """Full batches in the training split: an epoch leaves the remainder out."""
-        checks.whole_number(batch_size, "The images of a batch")
-        count = len(self.train) // batch_size
-        if not count:
-            raise ValueError(
-                f"Batch size {batch_size} is larger than the {len(self.train)} training images "
-                f"of {self.name}."
-            )
-        return count
+    @property
+    def example_shape(self):
+        return self.image_shape
 
-    def training(self, batch_size, first_epoch, epochs, seed, parts=1, augment=None):
-        """Shuffled batches (images, labels) of the epochs first_epoch to epochs - 1.
+    @property
+    def network(self):
+        return {"input_shape": self.image_shape, "classes": len(self.class_names)}
 
-        The order and the augmentation of an epoch depend on the seed and the epoch alone, so a
-        resumed run sees what an unbroken one does.
+    def summary(self):
+        return f"{super().summary()}, {len(self.class_names)} classes, input {self.image_shape}"
 
-        Args:
-            batch_size: images per step of the optimizer.
-            parts: each batch comes in this many equal parts (gradient accumulation).
-            augment: a task's, like `tasks.classification.Classification.augment`: (this data
-                set, a decoded image, two integers that seed its draws) -> an input; None takes
-                inputs as in evaluation.
-        """
-        checks.whole_number(batch_size, "The images of a batch")
-        checks.whole_number(first_epoch, "The first epoch", least=0)
-        checks.whole_number(epochs, "The epochs", least=0)
-        checks.whole_number(seed, "The seed", least=None)
-        if checks.whole_number(parts, "The parts of a batch") and batch_size % parts:
-            raise ValueError(f"A batch of {batch_size} does not break into {parts} equal parts.")
-        used = self.batches_per_epoch(batch_size) * batch_size
-
-        def one_epoch(epoch):
-            # A shuffled stream draws from the global seed of this graph too; tf.data cannot take
-            # a 0 there beside the seed of the epoch, a tensor.
-            tf.random.set_seed(1)
-            order = tf.stack([tf.constant(seed, tf.int64), epoch])
-            records = self.train.records(order).take(used)
-
-            def prepare(i, payload, label):
-                image = self.decode(payload)
-                if augment is None:
-                    return self.central(image), label
-                draw = tf.stack([order[0] * 1_000_003 + epoch, i])
-                return tf.ensure_shape(augment(self, image, draw), self.image_shape), label
-
-            return records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-
-        epochs = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
-        return epochs.batch(batch_size // parts, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
-
-    def evaluation(self, split, batch_size):
-        """Batches (images, labels) of a whole split, in order, not augmented.
-
-        Args:
-            split: "train", "validation" or "test".
-        """
-        checks.whole_number(batch_size, "The images of a batch")
-
-        def prepare(_, payload, label):
-            return self.central(self.decode(payload)), label
-
-        records = self._split(split).records()
-        batches = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
-        return batches.prefetch(tf.data.AUTOTUNE)
-
-    def sample(self, split, count, seed=0):
-        """Inputs of a random sample of a split, for calibration: float32 (count, ...).
-
-        Folders are sorted by class, so the first images of a split are of one class; these are
-        drawn from all of it, each at most once, and the same ones for the same seed.
-
-        Args:
-            split: "train", "validation" or "test".
-            count: how many; a smaller split gives all it has.
-        """
-        checks.whole_number(count, "The count of a sample")
-        checks.whole_number(seed, "The seed", least=0)
-        chosen = self._split(split).sample(count, seed)
-        batches = chosen.records().map(
-            lambda _, payload, label: self.central(self.decode(payload)),
-            num_parallel_calls=tf.data.AUTOTUNE,
+    def refuse_mismatch(self, model, name):
+        """See `examples.Examples`. A size that the model leaves open is that of any."""
+        wanted = (*self.image_shape, len(self.class_names))
+        shape = (*model.input_shape[1:], model.output_shape[-1])
+        fits = len(shape) == len(wanted) and all(
+            size in (None, other) for size, other in zip(shape, wanted, strict=True)
         )
-        return np.concatenate(list(batches.batch(100).as_numpy_iterator()))
+        if not fits:
+            raise ValueError(
+                f"{name} takes images {model.input_shape[1:]} of {model.output_shape[-1]} classes, "
+                f"but {self.name} has {self.image_shape} and {len(self.class_names)}."
+            )
 
-    def _split(self, name):
-        if name not in SPLITS:
-            raise ValueError(f"Unknown split {name!r}: {', '.join(SPLITS)}.")
-        return getattr(self, name)
+    def example(self, payload, label):
+        return self.central(self.decode(payload)), label
+
+    def drawn(self, payload, label, draw, augment):
+        if augment is None:
+            return self.example(payload, label)
+        image = augment(self, self.decode(payload), draw)
+        return tf.ensure_shape(image, self.image_shape), label
 
     def central(self, image):
         """The input that a decoded image is in evaluation: its center, normalized."""
@@ -236,7 +173,7 @@ def load(
     else:
         source = sources.tensorflow_dataset(name, data_dir, download)
     splits, class_names, decode, (*stored, channels) = source
-    splits = _hold_out(splits)
+    splits = examples.hold_out(splits)
     train = splits["train"]
     given = normalization(preprocessing, channels)
     mean, std = given or _statistics(_pixels(train, decode))
@@ -303,7 +240,7 @@ def _pixels(split, decode):
     if decode is None:
         return split.payloads
     if isinstance(split, Indexed):
-        split = split.sample(STATISTICS_IMAGES, SPLIT_SEED)
+        split = split.sample(STATISTICS_IMAGES, examples.SPLIT_SEED)
     records = split.records().take(STATISTICS_IMAGES)
     images = records.map(lambda _, x, y: decode(x), num_parallel_calls=tf.data.AUTOTUNE)
     return images.as_numpy_iterator()
@@ -322,22 +259,3 @@ def _statistics(images):
     # A channel that never varies is left as it is, not divided by zero.
     std = np.where(std > 0, std, 1.0)
     return tuple(float(x) for x in np.float32(mean)), tuple(float(x) for x in np.float32(std))
-
-
-def _hold_out(splits):
-    """Adds the splits that are missing, out of train."""
-    for name, share in (("test", TEST_SHARE), ("validation", VALIDATION_SHARE)):
-        if name in splits:
-            continue
-        train = splits["train"]
-        held = max(1, round(len(train) * share))
-        if held >= len(train):
-            raise ValueError(f"{len(train)} training images are too few to hold out a {name} part.")
-        if isinstance(train, Streamed):
-            splits[name] = train.part(0, held)
-            splits["train"] = train.part(held, len(train))
-        else:
-            order = np.random.default_rng(SPLIT_SEED).permutation(len(train))
-            splits[name] = train.take(np.sort(order[:held]))
-            splits["train"] = train.take(np.sort(order[held:]))
-    return splits

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tf_lcnn.data.sources import Indexed
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-_SPLIT_FOLDERS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+SPLIT_FOLDERS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 # A file beside the class folders with a class name per line, in the order of the labels.
 CLASSES_FILE = "classes.txt"
 
@@ -37,9 +37,9 @@ def image_folder(data_dir, channels=3, class_names=None):
     """
     if channels not in (1, 3):
         raise ValueError(f"Images of a folder have 3 channels, or 1 for gray, not {channels}.")
-    paths, folders, read, in_files = _listing(data_dir)
+    wanted = "image_folder takes a folder of images per class"
+    paths, folders, read, in_files = listing(data_dir, "image_folder", wanted)
     data_dir = pathlib.Path(data_dir)
-    paths = sorted(path for path in paths if not _is_hidden(path))
     images = [p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES and len(p.parts) > 1]
     _refuse_empty_classes(data_dir, folders, images)
     parts = _parts(data_dir, images)
@@ -51,23 +51,37 @@ def image_folder(data_dir, channels=3, class_names=None):
         parts["test"] = parts.pop("validation")
     decode = _decoder(channels, data_dir, in_files)
     if in_files and max(map(len, parts.values())) > CHECKED_IMAGES:
-        decode = _naming(decode, channels)
+        decode = naming(decode, channels)
     splits, sizes = {}, set()
     for split, entries in parts.items():
         payloads = [str(data_dir / path) if in_files else read(path) for path in entries]
-        sizes |= _sizes(data_dir, entries, payloads, decode, in_files)
+        sizes |= set(image_sizes(data_dir, entries, payloads, decode)) - {None}
         labels = np.array([names.index(path.parts[-2]) for path in entries], np.int64)
         splits[split] = Indexed(np.array(payloads, object), labels)
     size = sizes.pop() if len(sizes) == 1 else (None, None)
     return splits, names, decode, (*size, channels)
 
 
-def _listing(data_dir):
-    """(paths of files, of folders, path -> bytes, whether they are files of their own)."""
+def listing(data_dir, dataset, wanted):
+    """What a folder or zip file holds, but for what is hidden.
+
+    Args:
+        data_dir: the folder or zip file.
+        dataset: who asks, for messages.
+        wanted: what has to be there, for messages.
+
+    Returns:
+        (sorted paths of files, paths of folders, path -> bytes, whether they are files of their
+        own); all paths are below data_dir.
+
+    Raises:
+        ValueError: there is no path.
+        FileNotFoundError: there is nothing in its place.
+    """
     if data_dir is None:
-        raise ValueError("image_folder needs --data_dir: a folder, or a zip file of one.")
+        raise ValueError(f"{dataset} needs --data_dir: a folder, or a zip file of one.")
     if not isinstance(data_dir, (str, os.PathLike)):
-        raise ValueError(f"image_folder takes the path of a folder or zip file, not {data_dir!r}.")
+        raise ValueError(f"{dataset} takes the path of a folder or zip file, not {data_dir!r}.")
     root = pathlib.Path(data_dir)
     if zipfile.is_zipfile(root):
         archive = zipfile.ZipFile(root)
@@ -89,12 +103,9 @@ def _listing(data_dir):
         folders = [pathlib.PurePosixPath(entry.filename) for entry in entries if entry.is_dir()]
         # An archive need not list its folders.
         folders += [folder for path in files for folder in path.parents if folder.parts]
-        return files, set(folders), read, False
+        return _shown(files), set(folders), read, False
     if not root.is_dir():
-        raise FileNotFoundError(
-            f"{root} is neither a folder nor a zip file; image_folder takes a folder of images "
-            "per class."
-        )
+        raise FileNotFoundError(f"{root} is neither a folder nor a zip file; {wanted}.")
     files, folders = [], set()
     for path in root.rglob("*"):
         relative = pathlib.PurePosixPath(path.relative_to(root))
@@ -102,7 +113,11 @@ def _listing(data_dir):
             folders.add(relative)
         else:
             files.append(relative)
-    return files, folders, lambda path: (root / path).read_bytes(), True
+    return _shown(files), folders, lambda path: (root / path).read_bytes(), True
+
+
+def _shown(paths):
+    return sorted(path for path in paths if not _is_hidden(path))
 
 
 def _is_hidden(path):
@@ -114,7 +129,7 @@ def _parts(data_dir, images):
     """Paths of images by split."""
     parts = {}
     for path in images:
-        split = _SPLIT_FOLDERS.get(path.parts[-3], "train") if len(path.parts) > 2 else "train"
+        split = SPLIT_FOLDERS.get(path.parts[-3], "train") if len(path.parts) > 2 else "train"
         parts.setdefault(split, []).append(path)
     if "train" not in parts:
         raise ValueError(
@@ -165,7 +180,7 @@ def _refuse_empty_classes(data_dir, folders, images):
     classes = {path.parent for path in images}
     beside = {folder.parent for folder in classes}
     for folder in sorted(folder for folder in folders if not _is_hidden(folder)):
-        empty = folder not in classes and folder.name not in _SPLIT_FOLDERS
+        empty = folder not in classes and folder.name not in SPLIT_FOLDERS
         if empty and folder.parent in beside:
             raise ValueError(
                 f"Class folder {folder} in {data_dir} is empty: it holds no image "
@@ -208,7 +223,7 @@ def _gray(encoded):
     return tf.ensure_shape(image, (None, None, 1))
 
 
-def _naming(decode, channels):
+def naming(decode, channels):
     """A decode whose error names the file; it goes through Python."""
 
     def read(path):
@@ -224,8 +239,8 @@ def _naming(decode, channels):
     return named
 
 
-def _sizes(data_dir, entries, payloads, decode, in_files):
-    """The sizes of the images, of a sample of them where they are many.
+def image_sizes(data_dir, entries, payloads, decode):
+    """The (height, width) of each image; None for all but a sample of them where they are many.
 
     Raises:
         ValueError: one cannot be decoded.
@@ -248,4 +263,7 @@ def _sizes(data_dir, entries, payloads, decode, in_files):
             f"Cannot decode {broken[0]} in {data_dir}: truncated, or no image "
             f"({len(broken)} such of {len(sizes)})."
         )
-    return set(sizes)
+    found = [None] * len(entries)
+    for i, each in zip(checked, sizes, strict=True):
+        found[i] = each
+    return found

@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tf_lcnn import checks, files, tasks
 from tf_lcnn.costs.counting import profile
-from tf_lcnn.data.datasets import DataSet
+from tf_lcnn.data.examples import Examples
 from tf_lcnn.graph.rebuild import in_float32
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers.deep_lookup import has_table
@@ -124,6 +124,7 @@ def export(
     io="float32",
     dataset=None,
     layerwise=None,
+    task=None,
 ):
     """Writes a .tflite and proves that it computes what the model computes in float32.
 
@@ -149,6 +150,7 @@ def export(
             becomes the file's metadata.
         layerwise: real inputs of one size to measure each lookup layer on, alone, for the report;
             None measures none.
+        task: what the outputs are for, one of `tasks`; None goes by their shape.
 
     Returns:
         Report.
@@ -165,7 +167,7 @@ def export(
     check_quantization(quantize, io)
     if isinstance(prices, (str, os.PathLike)):
         prices = load_prices(prices)
-    if not (dataset is None or isinstance(dataset, DataSet)):
+    if not (dataset is None or isinstance(dataset, Examples)):
         raise ValueError(f"dataset is a data set of `datasets.load`, not {dataset!r}.")
     open_shape = checks.input_shape(model)
     if quantize == "int8":
@@ -182,11 +184,12 @@ def export(
     content = convert(model, choices, quantize, calibration, io, shape)
     counts = operators(content)
     if dataset is not None:
-        content = metadata.append(content, metadata.describe(model, dataset, profile(model, shape)))
+        described = metadata.describe(model, dataset, profile(model, shape), task)
+        content = metadata.append(content, described)
     with files.replacing(path) as candidate:
         candidate.write_bytes(content)
         try:
-            proof = _prove(model, candidate, examples, quantize, choices, calibration)
+            proof = _prove(model, candidate, examples, quantize, choices, calibration, task)
         except ProofError as error:
             rejected = path.with_suffix(".rejected.tflite")
             os.replace(candidate, rejected)
@@ -198,9 +201,9 @@ def export(
     )
 
 
-def _prove(model, path, examples, quantize, choices, calibration):
+def _prove(model, path, examples, quantize, choices, calibration, task):
     """The Proof of a file; ProofError says why there is none."""
-    proof = compare(model, path, [*examples, *open_size.other_sizes(model, examples)])
+    proof = compare(model, path, [*examples, *open_size.other_sizes(model, examples)], task)
     kind = TABLES if quantize is None and any(map(has_table, sublayers(model))) else quantize
     if proof.holds(kind):
         return proof

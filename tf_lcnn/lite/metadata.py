@@ -19,7 +19,7 @@ DESCRIPTION = "tf_lcnn.json"
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def describe(model, dataset, model_profile):
+def describe(model, dataset, model_profile, task=None):
     """The metadata of a model for a data set, as plain Python types.
 
     Args:
@@ -27,8 +27,9 @@ def describe(model, dataset, model_profile):
         dataset: a `data.datasets.DataSet`, of which the model's task tells labels, input and
             normalization, or what else an app needs.
         model_profile: the model's `ModelProfile`.
+        task: see `proof.compare`.
     """
-    task = tasks.of(model)
+    task = task or tasks.of(model)
     about = task.describe(dataset) if hasattr(task, "describe") else {}
     return {
         "format": FORMAT,

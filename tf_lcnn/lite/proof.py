@@ -79,7 +79,7 @@ class Proof:
         return f"{text}, {self.task.figure} {in_keras} in Keras, {in_tflite} in LiteRT"
 
 
-def compare(model, path, examples):
+def compare(model, path, examples, task=None):
     """Runs Keras and LiteRT on the same examples.
 
     Args:
@@ -87,6 +87,7 @@ def compare(model, path, examples):
         path: a .tflite file.
         examples: inputs with or without labels, in any form that `checks.batches` takes; in
             several sizes where the model takes any. The scores are of those with labels.
+        task: what the outputs are for, one of `tasks`; None goes by their shape.
 
     Returns:
         Proof.
@@ -97,7 +98,7 @@ def compare(model, path, examples):
         FileNotFoundError: there is no file.
         ValueError: see `checks.batches`; or labels that do not fit the outputs.
     """
-    task, by_shape, scores, counts = tasks.of(model), {}, [], []
+    task, by_shape, scores, counts = task or tasks.of(model), {}, [], []
     try:
         interpreter = Interpreter(path)
     except ValueError as error:

@@ -1,5 +1,6 @@
-"""The networks of the LCNN paper and their dense twins, built by name."""
+"""The networks of all tasks, as LCNNs and as their dense twins, built by name."""
 
+import dataclasses
 import functools
 import math
 
@@ -9,33 +10,63 @@ from tf_lcnn import checks
 from tf_lcnn.layers.convolution import LookupConv2D
 from tf_lcnn.layers.dense import LookupDense
 from tf_lcnn.layers.sparsity import LookupL1
-from tf_lcnn.models import alexnet, resnet
+from tf_lcnn.models import alexnet, resnet, super_resolution
+
+
+@dataclasses.dataclass(frozen=True)
+class _Family:
+    """A dense net and its LCNN.
+
+    Attributes:
+        net: (conv, dense, input shape, answers, dictionary sizes) -> (inputs, outputs).
+        input_shape: what it was designed for.
+        answers: its classes by default, or its scale.
+        presets: name -> dictionary sizes.
+        threshold_scale: of its LCNN.
+        task: of `tasks.names()`.
+    """
+
+    net: callable
+    input_shape: tuple
+    answers: int
+    presets: dict
+    threshold_scale: float
+    task: str = "classification"
 
 
 def _families():
-    """name without "_lcnn" -> (architecture, input shape, classes, presets, threshold scale)."""
+    """name without "_lcnn" -> _Family."""
     families = {}
     for name, filters in (("alexnet", alexnet.NARROW), ("alexnet_wide", alexnet.WIDE)):
         net = functools.partial(alexnet.alexnet, filters)
-        families[name] = (net, (224, 224, 3), 1000, alexnet.PRESETS, alexnet.THRESHOLD_SCALE)
+        presets, scale = alexnet.PRESETS, alexnet.THRESHOLD_SCALE
+        families[name] = _Family(net, (224, 224, 3), 1000, presets, scale)
     for depth in resnet.IMAGENET:
         net = functools.partial(resnet.imagenet, depth)
-        presets = resnet.IMAGENET_PRESETS
-        families[f"resnet{depth}"] = (net, (224, 224, 3), 1000, presets, resnet.THRESHOLD_SCALE)
+        presets, scale = resnet.IMAGENET_PRESETS, resnet.THRESHOLD_SCALE
+        families[f"resnet{depth}"] = _Family(net, (224, 224, 3), 1000, presets, scale)
     for depth in resnet.CIFAR:
         net = functools.partial(resnet.cifar, depth)
-        presets = resnet.CIFAR_PRESETS
-        families[f"resnet{depth}"] = (net, (32, 32, 3), 10, presets, resnet.THRESHOLD_SCALE)
+        presets, scale = resnet.CIFAR_PRESETS, resnet.THRESHOLD_SCALE
+        families[f"resnet{depth}"] = _Family(net, (32, 32, 3), 10, presets, scale)
+    luma = (None, None, 1), 2
+    for net, presets in (
+        (super_resolution.espcn, super_resolution.ESPCN_PRESETS),
+        (super_resolution.vdsr, super_resolution.VDSR_PRESETS),
+    ):
+        scale, task = super_resolution.THRESHOLD_SCALE, "super_resolution"
+        families[net.__name__] = _Family(net, *luma, presets, scale, task)
     return families
 
 
 _FAMILIES = _families()
 
 
-def names():
-    """The names that `build` knows, sorted."""
-    lcnn = [f"{name}_lcnn" for name in _FAMILIES if name != "alexnet_wide"]
-    return sorted([*_FAMILIES, *lcnn])
+def names(task=None):
+    """The names that `build` knows, sorted; those of one task, or all."""
+    dense = [name for name, family in _FAMILIES.items() if task in (None, family.task)]
+    lcnn = [f"{name}_lcnn" for name in dense if name != "alexnet_wide"]
+    return sorted([*dense, *lcnn])
 
 
 def _family(name):
@@ -44,9 +75,14 @@ def _family(name):
     return _FAMILIES[name.removesuffix("_lcnn")]
 
 
+def task(name):
+    """The name of the task that the named model is for."""
+    return _family(name).task
+
+
 def input_shape(name):
-    """The input shape (height, width, channels) that the named model was designed for."""
-    return _family(name)[1]
+    """The input shape that the named model was designed for, like (height, width, channels)."""
+    return _family(name).input_shape
 
 
 def twin(name):
@@ -92,17 +128,19 @@ def build(
     l1=0.0,
     threshold_scale=None,
     threshold_gradient="masked",
+    scale=None,
 ):
-    """Builds a network by name; it returns logits.
+    """Builds a network by name; it returns logits, or an image.
 
     Args:
         name: one of `names()`; NAME_lcnn is the LCNN of its dense twin NAME.
         input_shape: (height, width, channels); None takes the network's own. ResNets take None
             for height and width: any size.
-        classes: None takes 1000 for the ImageNet families, 10 for CIFAR.
+        classes: None takes 1000 for the ImageNet families, 10 for CIFAR; super-resolution has none.
         dictionary_sizes: "fast", "accurate", "register", or a size per stage: conv1, conv2-5,
             fc6-7 for AlexNet; conv1 and the four stages for the ImageNet ResNets; the three
-            stages for the CIFAR ResNets. A size of 0 keeps the stage plain, and so does one that
+            stages for the CIFAR ResNets; the second and third convolution for ESPCN; one for all
+            for VDSR. A size of 0 keeps the stage plain, and so does one that
             is not smaller than the layer's n*kh*kw weight vectors. Dense nets ignore it. The
             sizes of "register" are those that the native delegate has registers for, 16 to 128;
             in int8 it takes four lookups per position (`TopS(4)`) in the time of one.
@@ -110,35 +148,46 @@ def build(
         threshold_scale: see `LookupConv2D`; None takes the paper's, 0.01 for AlexNet and 0.001
             for ResNet.
         threshold_gradient: see `sparsity.threshold`.
+        scale: of super-resolution, how many times as large an image is to become; None takes 2.
 
     Raises:
         ValueError: unknown name or preset, wrong number of dictionary sizes, a negative
             size, l1 or threshold_scale, an input too small for the network, or arguments of
             other types.
     """
-    net, own_shape, own_classes, presets, own_scale = _family(name)
-    sizes = _dictionary_sizes(name, presets, dictionary_sizes)
+    family = _family(name)
+    sizes = _dictionary_sizes(name, family.presets, dictionary_sizes)
     if name == twin(name):
         sizes = (0,) * len(sizes)
-    shape = _input_shape(name, input_shape, own_shape)
-    classes = own_classes if classes is None else checks.whole_number(classes, "classes")
-    scale = own_scale if threshold_scale is None else threshold_scale
+    shape = _input_shape(name, input_shape, family.input_shape)
+    answers = _answers(name, family, classes, scale)
+    loose = family.threshold_scale if threshold_scale is None else threshold_scale
     lookup = {
-        "threshold_scale": checks.number(scale, "threshold_scale", 0),
+        "threshold_scale": checks.number(loose, "threshold_scale", 0),
         "threshold_gradient": threshold_gradient,
     }
     if checks.number(l1, "l1", 0):
         lookup["kernel_regularizer"] = LookupL1(l1)
     try:
-        inputs, outputs = net(*_layer_makers(lookup), shape, classes, sizes)
+        inputs, outputs = family.net(*_layer_makers(lookup), shape, answers, sizes)
     except ValueError as error:
         # Keras tells in many lines that a map became too small; ours are of one line.
         if "\n" not in str(error):
             raise
         raise ValueError(
-            f"{name} does not fit an input of {shape}; it was designed for {own_shape}."
+            f"{name} does not fit an input of {shape}; it was designed for {family.input_shape}."
         ) from error
     return keras.Model(inputs, outputs, name=name)
+
+
+def _answers(name, family, classes, scale):
+    """How many classes, or how many times as large."""
+    given = {"scale": scale, "classes": classes}
+    value = given.pop("scale" if family.task == "super_resolution" else "classes")
+    ((other, wrong),) = given.items()
+    if wrong is not None:
+        raise ValueError(f"{name} is for {family.task}, which knows no {other}: {wrong!r}.")
+    return family.answers if value is None else checks.whole_number(value, "classes or scale")
 
 
 def _layer_makers(lookup):

@@ -24,7 +24,7 @@ def load_model(path, dataset=None):
 
     Args:
         path: the file.
-        dataset: a `data.datasets.DataSet` that the model has to fit.
+        dataset: a data set (`data.examples.Examples`) that the model has to fit.
 
     Raises:
         FileNotFoundError: there is none.
@@ -49,7 +49,7 @@ def load_model(path, dataset=None):
         reason = checks.first_line(error)
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
     if dataset is not None:
-        refuse_mismatch(model, dataset, path)
+        dataset.refuse_mismatch(model, path)
     return model
 
 
@@ -60,20 +60,3 @@ def _load_h5(path):
     with tempfile.TemporaryDirectory() as folder:
         named = shutil.copy(path, pathlib.Path(folder) / "model.h5")
         return keras.models.load_model(named, compile=False)
-
-
-def refuse_mismatch(model, dataset, name):
-    """Raises ValueError unless input and classes of a model are those of a `DataSet`.
-
-    A size that the model leaves open is that of any.
-    """
-    wanted = (*dataset.image_shape, len(dataset.class_names))
-    shape = (*model.input_shape[1:], model.output_shape[-1])
-    fits = len(shape) == len(wanted) and all(
-        size in (None, other) for size, other in zip(shape, wanted, strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"{name} takes images {model.input_shape[1:]} of {model.output_shape[-1]} classes, "
-            f"but {dataset.name} has {dataset.image_shape} and {len(dataset.class_names)}."
-        )

@@ -27,13 +27,15 @@ class Pair:
         calibration: inputs to measure int8 ranges on.
         prices: a `prices.Prices`.
         delegate: whether LiteRT will run the LCNN with the native delegate.
-        dataset: see `lite.export.export`.
+        dataset, task: see `lite.export.export`.
     """
 
-    def __init__(self, parent, folder, examples, calibration, prices, delegate, dataset=None):
+    def __init__(
+        self, parent, folder, examples, calibration, prices, delegate, dataset=None, task=None
+    ):
         self.parent, self.folder, self.examples = parent, folder, examples
         self.calibration, self.prices, self.delegate = calibration, prices, delegate
-        self.dataset = dataset
+        self.dataset, self.task = dataset, task or tasks.of(parent)
 
     def export_parent(self):
         """Writes `PARENT`, proved: plain Python types about it."""
@@ -53,6 +55,7 @@ class Pair:
             prices=self.prices,
             delegate=delegate,
             dataset=self.dataset,
+            task=self.task,
         )
         return {"text": str(report), "bytes": report.bytes, "proof": report.proof.as_dict()}
 
@@ -124,13 +127,13 @@ class Pair:
             cells = [times[f"{name}_ms"], times["spread"][i], exported[i]["bytes"]]
             cells.append(signal_to_noise(expected, outputs[i]))
             if labels is not None:
-                cells.append(tasks.of(self.parent).score(outputs[i], labels))
+                cells.append(self.task.score(outputs[i], labels))
             elif expected.ndim == 2:
                 same = outputs[i].argmax(axis=-1) == expected.argmax(axis=-1)
                 cells.append(float(same.mean()))
             rows.append(cells)
         if labels is not None:
-            columns.append(tasks.of(self.parent).figure)
+            columns.append(self.task.figure)
         elif expected.ndim == 2:
             columns.append("same class as the parent")
         found = {"columns": columns, "parent": rows[0], "lcnn": rows[1]}

@@ -1,18 +1,46 @@
-"""What differs between classification and other tasks; `of` says which task a model is for.
+"""What differs between classification and other tasks.
 
-A task is a class in a file of its own:
+A task is a class in a file of its own, listed in `_BY_NAME` where train.py knows it:
 
     figure: what `score` is called, like "accuracy".
-    loss(), metrics(classes): what a network is trained with, and told by.
-    augment(dataset, image, draw): a training input, where training images are drawn from.
+    loss(), metrics(outputs): what a network of so many outputs is trained with, and told by.
+    augment(dataset, stored, draw): what is trained on, of one stored example.
     score(outputs, labels), show(score): the figure against the labels, and as text.
     holds(keras_score, tflite_score): whether a quantized file keeps enough of it.
     describe(dataset): what the file says of itself, see `lite.metadata`.
+
+And for train.py:
+
+    name: of --task.
+    dataset, model: what --dataset and --model are by default.
+    flags: the flags that not all tasks take, which this one does.
+    taught_by_logits: whether a parent teaches by `training.distillation`.
+    of_run(settings): the task of a `training.run.Run`.
+    load(settings, own_shape, parent): its data set, a `data.examples.Examples`.
+    refuse_parent(results, dataset, settings): raises ValueError for a parent no better than chance.
+    tell_more(model, dataset, directory): tells and keeps what else there is of a trained model.
 """
 
-from tf_lcnn.tasks import classification, images
+from tf_lcnn.tasks import classification, images, super_resolution
 
 _BY_RANK = {2: classification.Classification, 4: images.Images}
+_KNOWN = (classification.Classification, super_resolution.SuperResolution)
+_BY_NAME = {task.name: task for task in _KNOWN}
+
+
+def names():
+    """The tasks that train.py knows."""
+    return list(_BY_NAME)
+
+
+def named(name):
+    """The class of a task of `names()`."""
+    return _BY_NAME[name]
+
+
+def of_run(settings):
+    """The task of a `training.run.Run`."""
+    return named(settings.task).of_run(settings)
 
 
 def of(model):

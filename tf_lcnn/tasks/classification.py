@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_lcnn.data import datasets
+
 # What a quantized file may lose of the accuracy, from 0 to 1.
 MAXIMUM_LOSS = 0.02
 
@@ -15,6 +17,52 @@ class Classification:
     """The task of a network that returns a logit per class."""
 
     figure = "accuracy"
+
+    name = "classification"
+    dataset = "digits"
+    model = "resnet20_lcnn"
+    flags = ("image_size", "class_names", "preprocessing", "download")
+    taught_by_logits = True
+
+    @classmethod
+    def of_run(cls, settings):
+        return cls()
+
+    def load(self, settings, own_shape, parent=None):
+        """The data set of a run, at the size of its flags, its parent or its network.
+
+        Args:
+            settings: a `training.run.Run`.
+            own_shape: of an input of the network, without the batch; None where it is open.
+            parent: the trained model that it starts from, or None.
+        """
+        size, channels = settings.image_size, 3
+        if parent is not None:
+            size = size or (None if None in parent.input_shape[1:3] else parent.input_shape[1:3])
+            channels = parent.input_shape[-1]
+        return datasets.load(
+            settings.dataset,
+            settings.data_dir,
+            size,
+            own_shape[0] or 224,
+            settings.download,
+            channels=channels,
+            class_names=settings.class_names,
+            preprocessing=settings.preprocessing,
+        )
+
+    def refuse_parent(self, results, dataset, settings):
+        """Raises ValueError unless a parent is better than chance, by three standard errors."""
+        chance, count = 1 / len(dataset.class_names), len(dataset.validation)
+        if results["accuracy"] <= chance + 3 * (chance * (1 - chance) / count) ** 0.5:
+            raise ValueError(
+                f"{settings.init_from} has an accuracy of {results['accuracy']:.1%} here, near the "
+                f"{chance:.1%} of chance: is --preprocessing ({settings.preprocessing}) that of "
+                "its training, and --class_names the order of its outputs?"
+            )
+
+    def tell_more(self, model, dataset, directory):
+        """The accuracy is all."""
 
     def loss(self):
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -3,11 +3,21 @@
 import dataclasses
 import pathlib
 
-from tf_lcnn import checks
+from tf_lcnn import checks, models, tasks
 
 # What may be another when a run is resumed: it does not decide what is trained.
 FREE = (
-    *("data_dir", "download", "epochs", "run_dir", "overwrite", "resume", "test_only", "benchmark"),
+    *(
+        "data_dir",
+        "test_dirs",
+        "download",
+        "epochs",
+        "run_dir",
+        "overwrite",
+        "resume",
+        "test_only",
+        "benchmark",
+    ),
     *("tensorboard", "export", "coding_cache", "prices"),
 )
 
@@ -23,12 +33,17 @@ class Run:
         ValueError: flags that do not go together, or numbers out of bounds.
     """
 
+    task: str
     dataset: str
     data_dir: str | None
     image_size: int | None
     class_names: list | None
     preprocessing: str
     download: bool
+    scale: int | None
+    patch_size: int | None
+    patches: int | None
+    test_dirs: list | None
     model: str
     dictionary_sizes: list
     l1: float
@@ -39,6 +54,11 @@ class Run:
     top_s_from: int | None
     top_s_epochs: int | None
     init_from: str | None
+    family: str
+    activation_levels: int
+    weight_levels: int
+    table: str
+    table_rank: int | None
     plan: str | None
     speedup: float | None
     budget: float | None
@@ -81,10 +101,22 @@ class Run:
 
     @classmethod
     def of(cls, flags):
-        """The Run of absl's parsed FlagValues."""
-        return cls(**{field.name: flags[field.name].value for field in dataclasses.fields(cls)})
+        """The Run of absl's parsed FlagValues.
+
+        Raises:
+            ValueError: see the class; or a flag of another task.
+        """
+        values = {name: flags[name].value for name in names()}
+        task = tasks.named(values["task"])
+        values |= {name: values[name] or getattr(task, name) for name in ("dataset", "model")}
+        for other in map(tasks.named, tasks.names()):
+            for name in set(other.flags) - set(task.flags):
+                if values[name] != flags[name].default:
+                    raise ValueError(f"--{name} is not for --task={task.name}.")
+        return cls(**values)
 
     def __post_init__(self):
+        self._check_task()
         self._check_numbers()
         self._check_start()
         self._check_lookups()
@@ -96,11 +128,17 @@ class Run:
         return bool(self.init_from)
 
     @property
+    def tables(self):
+        """Whether the net that is trained has tables in place of products."""
+        return self.family == "deep_lookup"
+
+    @property
     def directory(self):
         """Where the run is kept."""
         if self.run_dir:
             return pathlib.Path(self.run_dir)
-        name = f"{pathlib.Path(self.init_from).stem}_coded" if self.coded else self.model
+        kind = "tables" if self.tables else "coded"
+        name = f"{pathlib.Path(self.init_from).stem}_{kind}" if self.coded else self.model
         return pathlib.Path("runs", f"{name}_{self.dataset}")
 
     @property
@@ -111,12 +149,22 @@ class Run:
     @property
     def taught(self):
         """Whether the labels hold the answers of the parent too."""
-        return self.coded and bool(self.distill or self.hint_layers)
+        by_logits = tasks.named(self.task).taught_by_logits
+        return self.coded and by_logits and bool(self.distill or self.hint_layers)
 
     @property
     def factors(self):
         """(lookups, rows): what a coded LCNN starts with, over what it ends with."""
         return self.loose_lookups, self.loose_rows
+
+    def _check_task(self):
+        if models.task(self.model) != self.task:
+            raise ValueError(
+                f"--model={self.model} is for --task={models.task(self.model)}; for "
+                f"--task={self.task} there are {', '.join(models.names(self.task))}."
+            )
+        if self.hint_layers and not tasks.named(self.task).taught_by_logits:
+            raise ValueError(f"--hint_layers are not for --task={self.task}.")
 
     def _check_numbers(self):
         bounds = {
@@ -171,6 +219,11 @@ class Run:
             )
 
     def _check_coding(self):
+        if self.tables and (not self.coded or self.init == "random" or max(self.factors) > 1):
+            raise ValueError(
+                "--family=deep_lookup needs --init_from, the trained model, whose weights stay: no "
+                "--init=random, --loose_lookups or --loose_rows."
+            )
         if not self.coded:
             if any(self._sizes()):
                 raise ValueError(
@@ -181,7 +234,12 @@ class Run:
                     raise ValueError(f"--{name} needs --init_from, the trained model.")
             if max(self.factors) > 1:
                 raise ValueError("--loose_lookups and --loose_rows need --init_from.")
-        elif sum(self._sizes()) != 1:
+        elif self.tables and any(self._sizes()):
+            raise ValueError(
+                "--family=deep_lookup takes no --plan, --budget or --speedup: --activation_levels, "
+                "--weight_levels and --table say what its layers are."
+            )
+        elif not self.tables and sum(self._sizes()) != 1:
             raise ValueError("--init_from needs --plan, --budget or --speedup, one of them.")
         timed = self.budget is not None and self.budget_unit == "milliseconds"
         if not timed and (self.budget_delegate or self.quantize):

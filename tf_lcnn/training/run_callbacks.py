@@ -66,7 +66,8 @@ class PlainLog(keras.callbacks.Callback):
     """A line per epoch, for output that is not a terminal."""
 
     def on_epoch_end(self, epoch, logs=None):
-        figures = ("loss", "accuracy", "val_loss", "val_accuracy", "mean_s", "max_s", "speedup")
+        taught = ("loss", "accuracy", "psnr")
+        figures = (*taught, *(f"val_{name}" for name in taught), "mean_s", "max_s", "speedup")
         shown = [f"{name} {logs[name]:.4g}" for name in figures if name in logs]
         print(f"epoch {epoch + 1}/{self.params['epochs']}: {', '.join(shown)}", flush=True)
 

@@ -8,6 +8,7 @@ import shutil
 
 from tf_lcnn import files
 from tf_lcnn.models.saving import load_model
+from tf_lcnn.tasks import super_resolution
 
 CHECKPOINT = "checkpoint.keras"
 MODEL = "model.keras"
@@ -19,8 +20,10 @@ RUN_FILES = (
     *(CHECKPOINT, MODEL, LOG, USED_FLAGS, PLAN),
     *("model.tflite", "profile.json", "profile.csv"),
     *("parent.tflite", "report.html", "report.json"),
+    super_resolution.FIGURES,
 )
 TENSORBOARD = "tensorboard"
+RUN_FOLDERS = (TENSORBOARD, super_resolution.PICTURES)
 
 
 class RunDirectory:
@@ -97,7 +100,8 @@ def _clear(path, keep=False):
         return
     for name in RUN_FILES:
         (path / name).unlink(missing_ok=True)
-    shutil.rmtree(path / TENSORBOARD, ignore_errors=True)
+    for name in RUN_FOLDERS:
+        shutil.rmtree(path / name, ignore_errors=True)
     if not keep and not any(path.iterdir()):
         path.rmdir()
 

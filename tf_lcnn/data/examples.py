@@ -1,0 +1,201 @@
+"""Splits of examples, and how they become batches: what the data sets of all tasks share.
+
+Splits: *test* is for the final figure only, *validation* is held out of the training examples.
+Both are the same in every run, whatever its seed.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tf_lcnn import checks
+from tf_lcnn.data.sources import Streamed
+
+SPLITS = ("train", "validation", "test")
+VALIDATION_SHARE = 0.1
+TEST_SHARE = 0.2
+SPLIT_SEED = 0
+
+# Examples of one record lie apart from each other by about this many others.
+_SHUFFLE_BUFFER = 1024
+
+
+class Examples:
+    """A data set; a kind of them is a frozen dataclass that says what an example is.
+
+    Attributes:
+        name: of the data set.
+        train, validation, test: the splits, `sources.Indexed` or `sources.Streamed`.
+        noun: what the records are, for people.
+        draws: examples that a record of the training split gives in an epoch.
+    """
+
+    noun = "images"
+    draws = 1
+
+    def example(self, payload, label):
+        """(input, target) of a record in evaluation."""
+        raise NotImplementedError
+
+    def drawn(self, payload, label, draw, augment):
+        """(input, target) of a record in training, or `draws` of them in one tensor each.
+
+        Args:
+            payload, label: the record.
+            draw: two integers that seed what is drawn.
+            augment: a task's: (this data set, what is stored, draw) -> what is trained on; or None.
+        """
+        raise NotImplementedError
+
+    @property
+    def example_shape(self):
+        """The shape of an input, to count costs at; of the first test example where they differ."""
+        raise NotImplementedError
+
+    @property
+    def network(self):
+        """The arguments with which `models.build` makes a network for this data."""
+        raise NotImplementedError
+
+    def summary(self):
+        """One line of the sizes of it, for people."""
+        counts = ", ".join(
+            f"{len(self.split(name))} {'training' if name == 'train' else name}" for name in SPLITS
+        )
+        return f"{self.name}: {counts} {self.noun}"
+
+    def taken_by(self, model):
+        """The data set as this model takes it, where models take it in several forms."""
+        return self
+
+    def refuse_mismatch(self, model, name):
+        """Raises ValueError unless a model takes these inputs and gives such targets.
+
+        Args:
+            model: a Keras model.
+            name: of it, for the message.
+        """
+        raise NotImplementedError
+
+    def batches_per_epoch(self, batch_size):
+        """Full batches in the training split: an epoch leaves the remainder out."""
+        checks.whole_number(batch_size, "The images of a batch")
+        examples = len(self.train) * self.draws
+        if examples < batch_size:
+            noun = self.noun if self.draws == 1 else "patches"
+            raise ValueError(
+                f"Batch size {batch_size} is larger than the {examples} training {noun} "
+                f"of {self.name}."
+            )
+        return examples // batch_size
+
+    def training(self, batch_size, first_epoch, epochs, seed, parts=1, augment=None):
+        """Shuffled batches (inputs, targets) of the epochs first_epoch to epochs - 1.
+
+        The order and the augmentation of an epoch depend on the seed and the epoch alone, so a
+        resumed run sees what an unbroken one does.
+
+        Args:
+            batch_size: examples per step of the optimizer.
+            parts: each batch comes in this many equal parts (gradient accumulation).
+            augment: a task's, see `drawn`; None takes inputs as in evaluation where the examples
+                have one size.
+        """
+        checks.whole_number(batch_size, "The images of a batch")
+        checks.whole_number(first_epoch, "The first epoch", least=0)
+        checks.whole_number(epochs, "The epochs", least=0)
+        checks.whole_number(seed, "The seed", least=None)
+        if checks.whole_number(parts, "The parts of a batch") and batch_size % parts:
+            raise ValueError(f"A batch of {batch_size} does not break into {parts} equal parts.")
+        used = self.batches_per_epoch(batch_size) * batch_size
+
+        def one_epoch(epoch):
+            # A shuffled stream draws from the global seed of this graph too; tf.data cannot take
+            # a 0 there beside the seed of the epoch, a tensor.
+            tf.random.set_seed(1)
+            order = tf.stack([tf.constant(seed, tf.int64), epoch])
+            records = self.train.records(order).take(-(-used // self.draws))
+
+            def prepare(i, payload, label):
+                draw = tf.stack([order[0] * 1_000_003 + epoch, i])
+                return self.drawn(payload, label, draw, augment)
+
+            examples = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+            if self.draws == 1:
+                return examples
+            mixed = tf.reduce_sum(order * [1_000_003, 1])
+            examples = examples.unbatch().take(used)
+            return examples.shuffle(_SHUFFLE_BUFFER, mixed, reshuffle_each_iteration=False)
+
+        epochs = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
+        return epochs.batch(batch_size // parts, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+    def evaluation(self, split, batch_size):
+        """Batches (inputs, targets) of a whole split, in order, not augmented.
+
+        Args:
+            split: "train", "validation" or "test".
+            batch_size: examples of a batch.
+        """
+        checks.whole_number(batch_size, "The images of a batch")
+        records = self.split(split).records()
+        examples = records.map(
+            lambda _, payload, label: self.example(payload, label),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def sample(self, split, count, seed=0):
+        """Inputs of a random sample of a split, for calibration: float32 (count, ...).
+
+        Folders are sorted by class, so the first images of a split are of one class; these are
+        drawn from all of it, each at most once, and the same ones for the same seed.
+
+        Args:
+            split: "train", "validation" or "test".
+            count: how many; a smaller split gives all it has.
+        """
+        checks.whole_number(count, "The count of a sample")
+        checks.whole_number(seed, "The seed", least=0)
+        chosen = self.split(split).sample(count, seed)
+        batches = chosen.records().map(
+            lambda _, payload, label: self.example(payload, label)[0],
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+        return np.concatenate(list(batches.batch(100).as_numpy_iterator()))
+
+    def of_one_size(self, split):
+        """(inputs, targets) of a split, as batches or arrays, where all inputs have one size."""
+        return self.evaluation(split, 100)
+
+    def split(self, name):
+        """The split of this name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if name not in SPLITS:
+            raise ValueError(f"Unknown split {name!r}: {', '.join(SPLITS)}.")
+        return getattr(self, name)
+
+
+def hold_out(splits, noun="images"):
+    """Adds the splits that are missing to a dict of them, out of train.
+
+    Raises:
+        ValueError: train has too few.
+    """
+    for name, share in (("test", TEST_SHARE), ("validation", VALIDATION_SHARE)):
+        if name in splits:
+            continue
+        train = splits["train"]
+        held = max(1, round(len(train) * share))
+        if held >= len(train):
+            raise ValueError(f"{len(train)} training {noun} are too few to hold out a {name} part.")
+        if isinstance(train, Streamed):
+            splits[name] = train.part(0, held)
+            splits["train"] = train.part(held, len(train))
+        else:
+            order = np.random.default_rng(SPLIT_SEED).permutation(len(train))
+            splits[name] = train.take(np.sort(order[:held]))
+            splits["train"] = train.take(np.sort(order[held:]))
+    return splits

@@ -1,0 +1,326 @@
+"""Photos for super-resolution: luma, made small by bicubic interpolation, and as it was.
+
+The field measures on Y of ITU-R BT.601 as Matlab's `rgb2ycbcr` gives it, on images cut to a
+multiple of the scale, made small by an antialiased bicubic kernel (a = -0.5), as Matlab's
+`imresize` and Pillow have it; `tf.image.resize` gives the same. A gray image is taken as it is.
+"""
+
+import dataclasses
+import itertools
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_lcnn import checks
+from tf_lcnn.data import examples, folders
+from tf_lcnn.data.sources import Indexed
+
+SCALES = (2, 3, 4)
+
+# Weights of R, G and B, 0 to 255, in Y, 16 to 235.
+_LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
+_BLACK = 16.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Photos(examples.Examples):
+    """Photos, of which a network is to find what was lost when they were made small.
+
+    An input is the small photo, or that enlarged again by bicubic interpolation; the target is
+    the photo. Both are luma from 0 to 1, (height, width, 1). In training they are random patches;
+    in evaluation whole photos, one to a batch.
+
+    Attributes:
+        name: of the folder.
+        scale: how many times as large the target is.
+        patch_size: height and width of a patch of the target.
+        draws: random patches of each photo in an epoch.
+        enlarged: whether inputs are enlarged again.
+        test_names: label i of the test split is a photo of `test_names[i]`.
+        titles: of the photos of the test split.
+        first_shape: (height, width) of the first test photo, cut to a multiple of the scale.
+        train, validation, test: the splits.
+        decode: a payload -> luma, float32 (height, width, 1), 0 to 1.
+    """
+
+    name: str
+    scale: int
+    patch_size: int
+    draws: int
+    enlarged: bool
+    test_names: tuple
+    titles: tuple
+    first_shape: tuple
+    train: Indexed
+    validation: Indexed
+    test: Indexed
+    decode: callable
+
+    noun = "photos"
+
+    @property
+    def factor(self):
+        """How many times as large the target is as the input."""
+        return 1 if self.enlarged else self.scale
+
+    @property
+    def example_shape(self):
+        return (*(size // self.factor for size in self.first_shape), 1)
+
+    @property
+    def network(self):
+        return {"scale": self.scale}
+
+    def summary(self):
+        size = self.patch_size
+        return (
+            f"{super().summary()}, luma, {self.scale} times as large, {self.draws} patches of "
+            f"{size}x{size} of each in an epoch"
+        )
+
+    def taken_by(self, model):
+        return dataclasses.replace(self, enlarged=self._factor_of(model) == 1)
+
+    def refuse_mismatch(self, model, name):
+        shape = tuple(model.input_shape[1:])
+        if len(shape) != 3 or shape[-1] not in (1, None):
+            raise ValueError(f"{name} takes inputs {shape}: luma has (height, width, 1).")
+        if shape[:2] != (None, None):
+            raise ValueError(
+                f"{name} takes inputs {shape}: photos have many sizes, and need an open height "
+                "and width (None)."
+            )
+        if self._factor_of(model) not in (1, self.scale):
+            before, after = _mapped(model, self.patch_size // self.scale)
+            raise ValueError(
+                f"{name} makes {after} of {before}: for --scale={self.scale} height and width "
+                f"become {self.scale} times as large, or stay, for photos that were enlarged."
+            )
+
+    def _factor_of(self, model):
+        (height, width, _), after = _mapped(model, self.patch_size // self.scale)
+        same = len(after) == 3 and after[2] == 1 and after[0] * width == after[1] * height
+        return after[0] / height if same else None
+
+    def example(self, payload, label):
+        sharp = self.decode(payload)
+        size = tf.shape(sharp)[:2] // self.scale * self.scale
+        sharp = sharp[: size[0], : size[1]]
+        given = shrunk(sharp, self.scale)
+        return (enlarged(given, self.scale) if self.enlarged else given), sharp
+
+    def drawn(self, payload, label, draw, augment):
+        pair = self.example(payload, label)
+
+        def one(k):
+            place = tf.stack([draw[0], draw[1] * self.draws + k])
+            return self.patch(pair, place) if augment is None else augment(self, pair, place)
+
+        if self.draws == 1:
+            return one(tf.constant(0, draw.dtype))
+        kinds = (tf.float32, tf.float32)
+        return tf.map_fn(one, tf.range(self.draws, dtype=draw.dtype), fn_output_signature=kinds)
+
+    def patch(self, pair, draw):
+        """A patch of the same place of an input and of its target.
+
+        Args:
+            pair: input and target, whole.
+            draw: two integers that seed the place.
+        """
+        given, sharp = pair
+        size = self.patch_size // self.factor
+        room = tf.cast(tf.shape(given)[:2] - size + 1, tf.float32)
+        place = tf.cast(tf.random.stateless_uniform((2,), draw) * room, tf.int32)
+        parts = []
+        for image, times in ((given, 1), (sharp, self.factor)):
+            top, left = place[0] * times, place[1] * times
+            part = image[top : top + size * times, left : left + size * times]
+            parts.append(tf.ensure_shape(part, (size * times, size * times, 1)))
+        return tuple(parts)
+
+    def evaluation(self, split, batch_size):
+        """See `examples.Examples`; a batch is one photo, for they have many sizes."""
+        return super().evaluation(split, 1)
+
+    def sample(self, split, count, seed=0):
+        """Inputs of random patches of a split: float32 (count, size, size, 1)."""
+        return self.patches(split, count, seed)[0]
+
+    def patches(self, split, count, seed=0):
+        """(inputs, targets): random patches of a split, of all its photos where they are many."""
+        checks.whole_number(count, "The count of a sample")
+        checks.whole_number(seed, "The seed", least=0)
+        chosen = self.split(split).sample(count, seed)
+        each = -(-count // len(chosen))
+
+        def drawn(i, payload, label):
+            pair = self.example(payload, label)
+            places = tf.stack([tf.fill([each], i), seed * each + tf.range(each, dtype=i.dtype)], 1)
+            kinds = (tf.float32, tf.float32)
+            return tf.map_fn(lambda x: self.patch(pair, x), places, fn_output_signature=kinds)
+
+        batches = chosen.records().map(drawn, num_parallel_calls=tf.data.AUTOTUNE)
+        parts = zip(*batches.as_numpy_iterator(), strict=True)
+        return tuple(np.concatenate(part)[:count] for part in parts)
+
+    def of_one_size(self, split):
+        """See `examples.Examples`: a patch of each photo of a split."""
+        return self.patches(split, len(self.split(split)))
+
+
+def _mapped(model, size):
+    """(shape of an input, shape of its output), without the batch."""
+    shape = (size, size, 1)
+    output = model.compute_output_spec(keras.KerasTensor((1, *shape)))
+    return shape, tuple(output.shape[1:])
+
+
+def load(data_dir, scale=2, patch_size=None, draws=16, test_dirs=()):
+    """Loads photos.
+
+    Args:
+        data_dir: a folder, or a zip file of one, of photos, in folders or not. Those in folders
+            train, val or validation, and test are these splits; what is missing is held out.
+        scale: how many times as large the network is to make a photo, see `SCALES`.
+        patch_size: height and width of a patch of the large photo; None takes 48 times the scale.
+        draws: random patches of each photo in an epoch.
+        test_dirs: folders or zip files of test photos, each told for itself.
+
+    Raises:
+        ValueError: unknown scale, a patch that is no multiple of it or that a photo is too small
+            for, a folder without photos, or a broken one.
+        FileNotFoundError: there is no such folder.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"Unknown scale {scale!r}: {', '.join(map(str, SCALES))}.")
+    patch_size = 48 * scale if patch_size is None else patch_size
+    checks.whole_number(patch_size, "The patch size", least=8 * scale)
+    checks.whole_number(draws, "The patches of a photo")
+    if patch_size % scale:
+        raise ValueError(f"The patch size {patch_size} is no multiple of the scale {scale}.")
+    found = _found(data_dir)
+    if "train" not in found:
+        raise ValueError(f"{data_dir} holds no training photos, only {', '.join(found)}.")
+    test_names, sets = ("test",), [found.pop("test", [])]
+    if test_dirs:
+        test_names = tuple(pathlib.Path(folder).stem for folder in test_dirs)
+        sets = [list(itertools.chain(*_found(folder).values())) for folder in test_dirs]
+    for split, photos in found.items():
+        _refuse_small(photos, patch_size, f"patches of {patch_size}x{patch_size}", split)
+    for photos in sets:
+        # Enough is left when the border is cut off.
+        _refuse_small(photos, 16 * scale, f"--scale={scale}", "test")
+    splits = {split: _indexed(photos) for split, photos in found.items()}
+    tested = [(i, photo) for i, photos in enumerate(sets) for photo in photos]
+    if tested:
+        labels = np.array([i for i, _ in tested], np.int64)
+        splits["test"] = _indexed([photo for _, photo in tested], labels)
+    splits = examples.hold_out(splits, "photos")
+    by_payload = {photo.payload: photo for photo in itertools.chain(*found.values(), *sets)}
+    shown = [by_payload[payload] for payload in splits["test"].payloads]
+    height, width, _ = luma(shown[0].payload).shape
+    return Photos(
+        name=pathlib.Path(data_dir).stem,
+        scale=scale,
+        patch_size=patch_size,
+        draws=draws,
+        enlarged=False,
+        test_names=test_names,
+        titles=tuple(photo.title for photo in shown),
+        first_shape=(height // scale * scale, width // scale * scale),
+        decode=luma,
+        **splits,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Photo:
+    """`payload`: its whole path, or its bytes in a zip file; `size` is None where not looked at."""
+
+    title: str
+    payload: str | bytes
+    size: tuple | None
+
+
+def _found(data_dir):
+    """split -> [_Photo] of a folder or zip file."""
+    kinds = ", ".join(folders.IMAGE_SUFFIXES)
+    wanted = f"photos take a folder of images ({kinds})"
+    paths, _, read, in_files = folders.listing(data_dir, "photos", wanted)
+    images = [path for path in paths if path.suffix.lower() in folders.IMAGE_SUFFIXES]
+    if not images:
+        raise ValueError(f"{data_dir} holds no images ({kinds}).")
+    whole = pathlib.Path(data_dir).resolve()
+    payloads = [str(whole / path) if in_files else read(path) for path in images]
+    sizes = folders.image_sizes(data_dir, images, payloads, luma)
+    found = {}
+    for path, payload, size in zip(images, payloads, sizes, strict=True):
+        splits = [folders.SPLIT_FOLDERS[x] for x in path.parts[:-1] if x in folders.SPLIT_FOLDERS]
+        photo = _Photo(path.stem, payload, size)
+        found.setdefault(splits[0] if splits else "train", []).append(photo)
+    return found
+
+
+def _refuse_small(photos, least, wanted, split):
+    small = [photo for photo in photos if photo.size and min(photo.size) < least]
+    if small:
+        height, width = small[0].size
+        raise ValueError(
+            f"The {split} photo {small[0].title} is {height}x{width}, too small for {wanted} "
+            f"({len(small)} such of {len(photos)}): {least}x{least} is the least."
+        )
+
+
+def _indexed(photos, labels=None):
+    labels = np.zeros(len(photos), np.int64) if labels is None else labels
+    payloads = np.empty(len(photos), object)
+    payloads[:] = [photo.payload for photo in photos]
+    return Indexed(payloads, labels)
+
+
+# Pixels
+
+
+def luma(payload):
+    """Y of ITU-R BT.601, float32 (height, width, 1), over 255, of a path or an encoded image.
+
+    A gray image is taken as it is.
+    """
+    payload = tf.convert_to_tensor(payload)
+    return luma_of(tf.io.decode_image(_bytes(payload), expand_animations=False))
+
+
+def _bytes(payload):
+    # Encoded images begin with bytes that no whole path does.
+    start = tf.strings.substr(payload, 0, 2)
+    encoded = tf.reduce_any(tf.equal(start, [b"\xff\xd8", b"\x89P", b"BM", b"GI"]))
+    return tf.cond(encoded, lambda: payload, lambda: tf.io.read_file(payload))
+
+
+def luma_of(image):
+    """Luma of a uint8 image (height, width, 1 to 4), as `luma` gives it."""
+    pixels = tf.cast(image, tf.float32)
+
+    def of_color():
+        return _BLACK + tf.tensordot(pixels[..., :3], tf.constant(_LUMA), 1)[..., None]
+
+    color = tf.shape(image)[-1] >= 3
+    y = tf.cond(color, of_color, lambda: pixels[..., :1])
+    return tf.ensure_shape(y / 255.0, (None, None, 1))
+
+
+def shrunk(image, scale):
+    """An image (height, width, channels), multiples of the scale, so many times as small."""
+    return _resized(image, tf.shape(image)[:2] // scale)
+
+
+def enlarged(image, scale):
+    """An image (height, width, channels), so many times as large by bicubic interpolation."""
+    return _resized(image, tf.shape(image)[:2] * scale)
+
+
+def _resized(image, size):
+    return tf.image.resize(image, size, tf.image.ResizeMethod.BICUBIC, antialias=True)

@@ -1,0 +1,55 @@
+"""Channels as pixels: the sub-pixel convolution's last step.
+
+Source: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+Convolutional Neural Network", CVPR 2016, equation 4.
+"""
+
+import keras
+from keras import ops
+
+from tf_lcnn import checks
+
+
+@keras.saving.register_keras_serializable(package="tf_lcnn")
+class DepthToSpace(keras.layers.Layer):
+    """(batch, height, width, c * r * r) -> (batch, height * r, width * r, c), r the block size.
+
+    Args:
+        block_size: r.
+
+    Raises:
+        ValueError: a block size below 2, or channels that are no multiple of its square.
+    """
+
+    def __init__(self, block_size, **kwargs):
+        super().__init__(**kwargs)
+        self.block_size = checks.whole_number(block_size, "The block size", 2)
+
+    def build(self, input_shape):
+        if input_shape[-1] % self.block_size**2:
+            raise ValueError(
+                f"Layer {self.name}: {input_shape[-1]} channels are no multiple of "
+                f"{self.block_size**2}, the pixels of a block."
+            )
+        super().build(input_shape)
+
+    def call(self, inputs):
+        r = self.block_size
+        if keras.backend.backend() == "tensorflow":
+            # One operator of LiteRT, where the general form would be three.
+            import tensorflow as tf
+
+            return tf.nn.depth_to_space(inputs, r)
+        _, height, width, channels = inputs.shape
+        x = ops.reshape(inputs, (-1, height, width, r, r, channels // r**2))
+        x = ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        return ops.reshape(x, (-1, height * r, width * r, channels // r**2))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        r = self.block_size
+        larger = (None if size is None else size * r for size in (height, width))
+        return (batch, *larger, channels // r**2)
+
+    def get_config(self):
+        return {**super().get_config(), "block_size": self.block_size}
