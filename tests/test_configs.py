@@ -49,6 +49,11 @@ def classified(flags, count):
     return {"input_shape": shape, "classes": classes}, images, np.arange(count) % classes
 
 
+def clouds(flags, count):
+    points = np.random.default_rng(0).normal(size=(count, 16, 3)).astype(np.float32)
+    return {"input_shape": (16, 3), "classes": 10}, points, np.arange(count) % 10
+
+
 def made_larger(flags, count):
     rng, size = np.random.default_rng(0), 12
     small, large = (
@@ -57,7 +62,11 @@ def made_larger(flags, count):
     return {"scale": flags.scale}, small, large
 
 
-EXAMPLES = {"classification": classified, "super_resolution": made_larger}
+EXAMPLES = {
+    "classification": classified,
+    "super_resolution": made_larger,
+    "point_clouds": clouds,
+}
 
 
 def test_there_are_configurations():

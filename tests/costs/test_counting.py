@@ -101,6 +101,27 @@ def test_resnet18_lcnn_costs_the_golden_multiplications_without_lookups():
     assert measured.dense_multiplications == 1_814_073_344
 
 
+@pytest.mark.parametrize(
+    "axes, shapes, wanted",
+    [
+        ((2, 1), [(10, 3), (3, 4)], 10 * 3 * 4),
+        ((-1, -2), [(10, 3), (3, 4)], 10 * 3 * 4),
+        (1, [(10, 3), (10, 4)], 10 * 3 * 4),
+        (2, [(10, 3), (8, 3)], 10 * 3 * 8),
+    ],
+)
+def test_a_product_of_two_maps_is_counted(axes, shapes, wanted):
+    inputs = keras.Input((10, 3))
+    x = layers.Flatten()(inputs)
+    both = [
+        layers.Reshape(shape)(layers.Dense(shape[0] * shape[1], name=f"d{i}")(x))
+        for i, shape in enumerate(shapes)
+    ]
+    measured = profile(keras.Model(inputs, layers.Dot(axes, name="dot")(both)))
+    assert by_type(measured, layers.Dot).multiplications == wanted
+    assert not measured.unknown
+
+
 # Where S is computed.
 
 

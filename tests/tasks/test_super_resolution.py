@@ -117,7 +117,7 @@ def test_a_parent_no_better_than_bicubic_interpolation_is_refused(dataset):
 
 
 def test_it_is_a_task_of_train_py():
-    assert tasks.names() == ["classification", "super_resolution"]
+    assert "super_resolution" in tasks.names()
     settings = types.SimpleNamespace(task="super_resolution", scale=None)
     assert tasks.of_run(settings).scale == 2
     assert SuperResolution(2).holds(30.0, 29.6) and SuperResolution(2).show(30.0) == "30.00 dB"

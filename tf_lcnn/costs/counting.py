@@ -157,6 +157,10 @@ def _plain_multiplications(calls):
         return None
     if kind.__name__ == "Multiply":
         return sum(math.prod(call.output_shape) for call in calls)
+    if kind is kl.Dot and not layer.normalize:
+        axis = layer.axes if isinstance(layer.axes, int) else layer.axes[0]
+        # Shapes here are without the batch, which axes count.
+        return sum(math.prod(call.output_shape) * (None, *call.input_shape)[axis] for call in calls)
     if not isinstance(layer, keras.Layer):
         return 0 if kind.__name__ in _FREE_OPERATIONS else None
     if kind in _FREE:

@@ -28,7 +28,7 @@ PREPROCESSING = {
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSet(examples.Examples):
+class DataSet(examples.Labeled):
     """Splits of images, and how they become batches.
 
     Attributes:
@@ -65,25 +65,16 @@ class DataSet(examples.Examples):
     def example_shape(self):
         return self.image_shape
 
-    @property
-    def network(self):
-        return {"input_shape": self.image_shape, "classes": len(self.class_names)}
-
-    def summary(self):
-        return f"{super().summary()}, {len(self.class_names)} classes, input {self.image_shape}"
-
-    def refuse_mismatch(self, model, name):
-        """See `examples.Examples`. A size that the model leaves open is that of any."""
-        wanted = (*self.image_shape, len(self.class_names))
-        shape = (*model.input_shape[1:], model.output_shape[-1])
-        fits = len(shape) == len(wanted) and all(
-            size in (None, other) for size, other in zip(shape, wanted, strict=True)
-        )
-        if not fits:
-            raise ValueError(
-                f"{name} takes images {model.input_shape[1:]} of {model.output_shape[-1]} classes, "
-                f"but {self.name} has {self.image_shape} and {len(self.class_names)}."
-            )
+    def describe_input(self):
+        height, width, channels = self.image_shape
+        return {
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "short_side": self.short_side,
+        }
 
     def example(self, payload, label):
         return self.central(self.decode(payload)), label

@@ -178,6 +178,38 @@ class Examples:
         return getattr(self, name)
 
 
+class Labeled(Examples):
+    """A data set of inputs of one shape with a class each.
+
+    Attributes:
+        class_names: label i is `class_names[i]`.
+    """
+
+    @property
+    def network(self):
+        return {"input_shape": self.example_shape, "classes": len(self.class_names)}
+
+    def summary(self):
+        return f"{super().summary()}, {len(self.class_names)} classes, input {self.example_shape}"
+
+    def refuse_mismatch(self, model, name):
+        """See `Examples`. A size that the model leaves open is that of any."""
+        wanted = (*self.example_shape, len(self.class_names))
+        shape = (*model.input_shape[1:], model.output_shape[-1])
+        fits = len(shape) == len(wanted) and all(
+            size in (None, other) for size, other in zip(shape, wanted, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"{name} takes {self.noun} {model.input_shape[1:]} of {model.output_shape[-1]} "
+                f"classes, but {self.name} has {self.example_shape} and {len(self.class_names)}."
+            )
+
+    def describe_input(self):
+        """What an app has to give the network, as plain Python types; see `lite.metadata`."""
+        raise NotImplementedError
+
+
 def hold_out(splits, noun="images"):
     """Adds the splits that are missing to a dict of them, out of train.
 

@@ -5,7 +5,6 @@ import json
 import pathlib
 
 from tf_lcnn import files
-from tf_lcnn.lite import lowerings
 from tf_lcnn.lite.proof import Proof
 
 
@@ -106,7 +105,7 @@ def _line(choice, measured):
     """A lookup layer in one line."""
     predicted = ", ".join(
         f"{name} {1e3 * choice.seconds[name]:.3f} ms {choice.bytes[name]:,} bytes"
-        for name in lowerings.LOWERINGS
+        for name in choice.seconds
     )
     line = (
         f"{choice.layer.name}: {choice.lowering}, k {choice.layer.k}, "

@@ -7,10 +7,10 @@ import math
 import keras
 
 from tf_lcnn import checks
-from tf_lcnn.layers.convolution import LookupConv2D
+from tf_lcnn.layers.convolution import LookupConv1D, LookupConv2D
 from tf_lcnn.layers.dense import LookupDense
 from tf_lcnn.layers.sparsity import LookupL1
-from tf_lcnn.models import alexnet, resnet, super_resolution
+from tf_lcnn.models import alexnet, pointnet, resnet, super_resolution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,20 @@ def _families():
     ):
         scale, task = super_resolution.THRESHOLD_SCALE, "super_resolution"
         families[net.__name__] = _Family(net, *luma, presets, scale, task)
+    for name, width, presets in (
+        ("pointnet", pointnet.WIDTH, pointnet.PRESETS),
+        ("pointnet_small", pointnet.SMALL_WIDTH, pointnet.SMALL_PRESETS),
+    ):
+        net, scale = functools.partial(pointnet.pointnet, width), pointnet.THRESHOLD_SCALE
+        families[name] = _Family(net, (1024, 3), 40, presets, scale, "point_clouds")
     return families
+
+
+# Points have one axis beside their coordinates, images two.
+_CONVOLUTIONS = {
+    1: (keras.layers.Conv1D, LookupConv1D),
+    2: (keras.layers.Conv2D, LookupConv2D),
+}
 
 
 _FAMILIES = _families()
@@ -81,7 +94,10 @@ def task(name):
 
 
 def input_shape(name):
-    """The input shape that the named model was designed for, like (height, width, channels)."""
+    """The input shape that the named model was designed for.
+
+    It is (height, width, channels) of an image, or (points, 3) of a cloud of them.
+    """
     return _family(name).input_shape
 
 
@@ -134,19 +150,21 @@ def build(
 
     Args:
         name: one of `names()`; NAME_lcnn is the LCNN of its dense twin NAME.
-        input_shape: (height, width, channels); None takes the network's own. ResNets take None
-            for height and width: any size.
-        classes: None takes 1000 for the ImageNet families, 10 for CIFAR; super-resolution has none.
+        input_shape: (height, width, channels), or (points, 3); None takes the network's own.
+            ResNets take None for height and width, PointNets for the points: any size.
+        classes: None takes 1000 for the ImageNet families, 10 for CIFAR, 40 for PointNet;
+            super-resolution has none.
         dictionary_sizes: "fast", "accurate", "register", or a size per stage: conv1, conv2-5,
             fc6-7 for AlexNet; conv1 and the four stages for the ImageNet ResNets; the three
             stages for the CIFAR ResNets; the second and third convolution for ESPCN; one for all
-            for VDSR. A size of 0 keeps the stage plain, and so does one that
+            for VDSR; narrow, wide and fully connected layers for PointNet, which has no
+            "register". A size of 0 keeps the stage plain, and so does one that
             is not smaller than the layer's n*kh*kw weight vectors. Dense nets ignore it. The
             sizes of "register" are those that the native delegate has registers for, 16 to 128;
             in int8 it takes four lookups per position (`TopS(4)`) in the time of one.
         l1: strength lambda' of `LookupL1`; 0 for none.
         threshold_scale: see `LookupConv2D`; None takes the paper's, 0.01 for AlexNet and 0.001
-            for ResNet.
+            for ResNet, and for PointNet too.
         threshold_gradient: see `sparsity.threshold`.
         scale: of super-resolution, how many times as large an image is to become; None takes 2.
 
@@ -169,7 +187,7 @@ def build(
     if checks.number(l1, "l1", 0):
         lookup["kernel_regularizer"] = LookupL1(l1)
     try:
-        inputs, outputs = family.net(*_layer_makers(lookup), shape, answers, sizes)
+        inputs, outputs = family.net(*_layer_makers(lookup, len(shape) - 1), shape, answers, sizes)
     except ValueError as error:
         # Keras tells in many lines that a map became too small; ours are of one line.
         if "\n" not in str(error):
@@ -190,19 +208,21 @@ def _answers(name, family, classes, scale):
     return family.answers if value is None else checks.whole_number(value, "classes or scale")
 
 
-def _layer_makers(lookup):
+def _layer_makers(lookup, rank):
     """Functions that add a convolution and a dense layer, with lookups where they save any.
 
     Args:
         lookup: arguments of lookup layers beside the size of their dictionary.
+        rank: how many axes a convolution goes along, 1 or 2.
     """
+    plain, with_lookups = _CONVOLUTIONS[rank]
 
     def conv(x, filters, kernel_size, dictionary_size=None, **arguments):
         arguments = {"use_bias": False, "kernel_initializer": "he_normal", **arguments}
-        area = math.prod(kernel_size) if isinstance(kernel_size, tuple) else kernel_size**2
+        area = math.prod(kernel_size) if isinstance(kernel_size, tuple) else kernel_size**rank
         if not dictionary_size or dictionary_size >= filters * area:
-            return keras.layers.Conv2D(filters, kernel_size, **arguments)(x)
-        layer = LookupConv2D(filters, kernel_size, dictionary_size, **arguments, **lookup)
+            return plain(filters, kernel_size, **arguments)(x)
+        layer = with_lookups(filters, kernel_size, dictionary_size, **arguments, **lookup)
         return layer(x)
 
     def dense(x, units, dictionary_size=None, **arguments):

@@ -9,7 +9,7 @@ from absl import flags
 
 from tf_lcnn import models, tasks
 from tf_lcnn.compression import convert, size_plan
-from tf_lcnn.data import datasets
+from tf_lcnn.data import datasets, point_clouds
 from tf_lcnn.layers import deep_lookup, sparsity
 from tf_lcnn.training import callbacks, optimizers
 
@@ -17,10 +17,13 @@ define_count = functools.partial(flags.DEFINE_integer, lower_bound=1)
 
 flags.DEFINE_enum("task", "classification", tasks.names(), "What the network is for.")
 flags.DEFINE_string(
-    "dataset", None, "digits, image_folder, or a TFDS name like cifar10; default: the task's."
+    *("dataset", None),
+    "digits, image_folder, a TFDS name like cifar10, or of point clouds "
+    f"{', '.join(point_clouds.NAMES)}; default: the task's.",
 )
 flags.DEFINE_string("data_dir", None, "Where the data lies; for image_folder a folder or zip.")
 define_count("image_size", None, "Height and width of the input; default: the data's.")
+define_count("points", None, "Point clouds: points of each; default: the data's.")
 flags.DEFINE_list("class_names", None, "Classes of image_folder in the order of their labels.")
 flags.DEFINE_string(
     "preprocessing",
@@ -54,6 +57,7 @@ define_count("activation_levels", 33, "Of --family=deep_lookup: rows of a table.
 define_count("weight_levels", 33, "Of --family=deep_lookup: columns of a table.")
 flags.DEFINE_enum("table", "free", deep_lookup.TABLES, "Of --family=deep_lookup: its form.")
 define_count("table_rank", None, "Of --table=low_rank: products in the sum.")
+flags.DEFINE_list("keep", [], "Layers, with * and ?, that get no table; nor do first and last.")
 flags.DEFINE_string("plan", None, "JSON with k and s of every layer.")
 flags.DEFINE_float("speedup", None, "Times as fast as the parent, in int8, measured here.")
 flags.DEFINE_float("budget", None, "For the whole LCNN: makes a plan and keeps it in the run.")

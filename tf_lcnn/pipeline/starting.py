@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from tf_lcnn import models, tasks
-from tf_lcnn.compression import coding, planner, reconstruction, size_plan
+from tf_lcnn.compression import coding, decisions, planner, reconstruction, size_plan
 from tf_lcnn.compression.convert import lookupify
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.lite import plan_prices, prices
@@ -172,6 +172,7 @@ def with_tables(settings, parent, dataset):
     return lookupify(
         parent,
         family=settings.family,
+        rules=dict.fromkeys(settings.keep, decisions.KEEP),
         init="trained",
         images=calibration(settings, dataset),
         seed=settings.seed,

@@ -21,10 +21,14 @@ And for train.py:
     tell_more(model, dataset, directory): tells and keeps what else there is of a trained model.
 """
 
-from tf_lcnn.tasks import classification, images, super_resolution
+from tf_lcnn.tasks import classification, images, point_clouds, super_resolution
 
 _BY_RANK = {2: classification.Classification, 4: images.Images}
-_KNOWN = (classification.Classification, super_resolution.SuperResolution)
+_KNOWN = (
+    classification.Classification,
+    point_clouds.PointClouds,
+    super_resolution.SuperResolution,
+)
 _BY_NAME = {task.name: task for task in _KNOWN}
 
 

@@ -57,9 +57,15 @@ class Classification:
         if results["accuracy"] <= chance + 3 * (chance * (1 - chance) / count) ** 0.5:
             raise ValueError(
                 f"{settings.init_from} has an accuracy of {results['accuracy']:.1%} here, near the "
-                f"{chance:.1%} of chance: is --preprocessing ({settings.preprocessing}) that of "
-                "its training, and --class_names the order of its outputs?"
+                f"{chance:.1%} of chance: {self.suspicion(settings)}"
             )
+
+    def suspicion(self, settings):
+        """What may be wrong where a parent is no better than chance."""
+        return (
+            f"is --preprocessing ({settings.preprocessing}) that of its training, and "
+            "--class_names the order of its outputs?"
+        )
 
     def tell_more(self, model, dataset, directory):
         """The accuracy is all."""
@@ -109,17 +115,9 @@ class Classification:
 
     def describe(self, dataset):
         """What the file says of labels and input, see `lite.metadata`."""
-        height, width, channels = dataset.image_shape
         return {
             "labels": list(dataset.class_names),
-            "input": {
-                "height": height,
-                "width": width,
-                "channels": channels,
-                "mean": list(dataset.mean),
-                "std": list(dataset.std),
-                "short_side": dataset.short_side,
-            },
+            "input": dataset.describe_input(),
             "output": "logits",
         }
 

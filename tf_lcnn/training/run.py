@@ -37,6 +37,7 @@ class Run:
     dataset: str
     data_dir: str | None
     image_size: int | None
+    points: int | None
     class_names: list | None
     preprocessing: str
     download: bool
@@ -59,6 +60,7 @@ class Run:
     weight_levels: int
     table: str
     table_rank: int | None
+    keep: list
     plan: str | None
     speedup: float | None
     budget: float | None
@@ -224,6 +226,8 @@ class Run:
                 "--family=deep_lookup needs --init_from, the trained model, whose weights stay: no "
                 "--init=random, --loose_lookups or --loose_rows."
             )
+        if self.keep and not self.tables:
+            raise ValueError("--keep is for --family=deep_lookup; a --plan says what stays dense.")
         if not self.coded:
             if any(self._sizes()):
                 raise ValueError(
