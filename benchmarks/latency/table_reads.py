@@ -27,6 +27,7 @@ import time
 import numpy as np
 from absl import flags
 
+from benchmarks.common import processors
 from benchmarks.latency import instructions, table_sums
 from tf_lcnn import programs
 
@@ -162,7 +163,7 @@ def seconds_of(run):
 def serve(folder, processor, paths, pipe):
     """A process that runs dense layers on another processor: a key is answered with its seconds."""
     try:
-        table_sums.hide(folder, processor)
+        processors.hide(folder, processor)
         from tf_lcnn.runtime.interpreter import Interpreter
 
         interpreters = {key: Interpreter(path, threads=1) for key, path in paths.items()}
@@ -190,7 +191,7 @@ def dense_runs(folder):
         return answer
 
     try:
-        for processor in table_sums.PROCESSORS:
+        for processor in processors.PROCESSORS:
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=serve, args=(folder, processor, paths, theirs), daemon=True
@@ -227,7 +228,7 @@ def print_layers(folder):
         print(f"| {name} | {micro} | {min(rates):.0f} to {max(rates):.0f} |")
 
     for name in FORMATS:
-        for processor in table_sums.PROCESSORS:
+        for processor in processors.PROCESSORS:
             row(
                 f"XNNPACK dense {name}, {processor}",
                 lambda c, key=(processor, name): median[key[0], c, key[1]],

@@ -1,51 +1,25 @@
-"""Sums of table reads in C++, as Python calls them; and what older processors look like.
+"""Sums of table reads in C++, as Python calls them.
 
 What is built lies in a folder of the caller's.
 """
 
 import ctypes
 import pathlib
-import subprocess
 
 import numpy as np
+
+from benchmarks.common import compiling
 
 SOURCES = pathlib.Path(__file__).parent
 KERNELS = ("avx2", "avx512", "neon", "packing", "table_sums")
 MOST_LEVELS = 64
 
-# By name of an instruction set, its bits of CPUID's leaf 7, as hide.cpp takes them.
-_BITS = {
-    "amx": {2: (22, 24, 25), 3: (21,)},
-    "avx512": {0: (16, 17, 21, 26, 27, 28, 30, 31), 1: (1, 6, 12, 14), 2: (2, 3, 8, 23), 3: (5,)},
-    "avx512vnni": {1: (11,)},
-    "avxvnni": {3: (4,), 4: (4, 10)},
-}
-# What a processor without some of them has, fastest first.
-PROCESSORS = {
-    "AMX": (),
-    "AVX-512 VNNI": ("amx",),
-    "AVX-VNNI": ("amx", "avx512", "avx512vnni"),
-    "AVX-512": ("amx", "avx512vnni", "avxvnni"),
-    "AVX2": ("amx", "avx512", "avx512vnni", "avxvnni"),
-}
-
 
 def compile_cpp(names, to, *options, compiler="g++"):
-    """Builds sources of this folder, by name, to a path, unless it is newer; returns it.
-
-    Raises:
-        ValueError: the compiler's first error.
-    """
-    sources = [SOURCES / f"{name}.cpp" for name in names]
-    newest = max(file.stat().st_mtime for file in SOURCES.iterdir())
-    if pathlib.Path(to).exists() and pathlib.Path(to).stat().st_mtime > newest:
-        return to
-    command = [compiler, "-std=c++17", "-O3", *options, *sources, "-o", to]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if "error" in line]
-        raise ValueError(f"{compiler} failed on {SOURCES}: {(errors or [done.stderr])[0]}")
-    return to
+    """Builds sources of this folder, by name, to a path, as `compiling.build` does."""
+    return compiling.build(
+        [SOURCES / f"{name}.cpp" for name in names], to, *options, compiler=compiler
+    )
 
 
 def library(folder):
@@ -66,25 +40,6 @@ def library(folder):
 def kernels(loaded):
     """Names of the kernels that this processor runs, the fastest first; "plain" is the last."""
     return loaded.table_sums_kernels().decode().split(",")
-
-
-def hide(folder, processor):
-    """Makes this thread, and those that it starts, see a processor of PROCESSORS.
-
-    Call it before a library asks; AMX, AVX-512 and the like are then not found.
-
-    Raises:
-        ValueError: the processor or the kernel cannot hide what it has.
-    """
-    bits = np.zeros(5, np.uint32)
-    for name in PROCESSORS[processor]:
-        for register, places in _BITS[name].items():
-            bits[register] |= np.uint32(sum(1 << place for place in places))
-    if not bits.any():
-        return
-    path = compile_cpp(["hide"], pathlib.Path(folder) / f"hide {processor}.so", "-shared", "-fPIC")
-    if ctypes.CDLL(str(path)).hide_instructions(bits.ctypes.data_as(ctypes.c_void_p)):
-        raise ValueError(f"{processor} cannot be shown here: CPUID does not fault (cpuid_fault).")
 
 
 class TableConvolution:

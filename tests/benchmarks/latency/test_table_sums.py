@@ -161,14 +161,6 @@ def test_what_is_no_layer_is_named(library):
         made()(activations[1:])
 
 
-def test_a_processor_is_one_of_those_that_can_be_shown(tmp_path):
-    with pytest.raises(KeyError):
-        table_sums.hide(tmp_path, "SSE2")
-    # Nothing to hide, nothing to build.
-    table_sums.hide(tmp_path, "AMX")
-    assert not list(tmp_path.iterdir())
-
-
 def check_random_layers(program, *before):
     done = subprocess.run([*before, program, "200", "5"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
