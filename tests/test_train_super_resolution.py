@@ -11,9 +11,8 @@ import train
 from tests.data.test_photos import write
 from tf_lcnn import profile
 from tf_lcnn.layers.deep_lookup import has_table
-from tf_lcnn.lite import metadata, prices
+from tf_lcnn.lite import metadata
 from tf_lcnn.models import saving
-from tf_lcnn.runtime import timing
 from tf_lcnn.tasks.super_resolution import SuperResolution
 
 FILES = {
@@ -91,20 +90,6 @@ def test_lcnn_and_tables_come_from_a_trained_one(photos, trained, tmp_path, caps
     # Interrupted after its epoch, it goes on.
     run(f"--run_dir={tmp_path / 'tables'}", "--resume", "--epochs=2", "--noexport")
     assert len(log_rows(tmp_path / "tables")) == 2
-
-
-@pytest.mark.slow
-def test_a_speedup_gives_files_of_patches_and_a_report(photos, trained, tmp_path, monkeypatch):
-    # The machine may be busy; how fast the file is does not matter here.
-    monkeypatch.setattr(timing, "LEAST_SHARE", 0.0)
-    monkeypatch.setattr(prices, "machine", lambda path: prices.DEFAULT)
-    monkeypatch.setattr(SuperResolution, "refuse_parent", lambda *_: None)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    start = (f"--init_from={trained / 'model.keras'}", "--calibration_images=32")
-    run(*photos, *start, "--speedup=1.1", f"--run_dir={tmp_path / 'fast'}")
-    found = json.loads((tmp_path / "fast" / "report.json").read_text(encoding="utf-8"))
-    assert found["scores"]["columns"][-1] == "PSNR" and found["scores"]["examples"] == 2
-    assert {"model.tflite", "parent.tflite"} <= {x.name for x in (tmp_path / "fast").iterdir()}
 
 
 @pytest.mark.slow
