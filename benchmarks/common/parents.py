@@ -194,12 +194,17 @@ def _resnet(name):
 
 def _resnet8(folder, models):
     data = datasets.load("cifar10", folder / "tfds", preprocessing="none")
-    # Labels are taught by logits, and the net ends in a softmax.
-    parent, pairs = rebuild.clone(
-        models.load_resnet8(),
-        changes=lambda x: {"activation": "linear"} if isinstance(x, keras.layers.Dense) else {},
-    )
+    net = models.load_resnet8()
+
+    # It ends in probabilities, and labels are taught by logits.
+    def linear(layer):
+        return {"activation": "linear"} if layer is net.layers[-1] else {}
+
+    copy, pairs = rebuild.clone(net, changes=linear)
     rebuild.copy_weights(pairs)
+    # Its one input comes in a list, which is warned of at each call.
+    parent = keras.Model(copy.inputs[0], copy.outputs[0], name=net.name)
+    # It takes pixels as they are.
     return _classification("ResNet-8, CIFAR-10", parent, data, lambda x: x, batch=64)
 
 

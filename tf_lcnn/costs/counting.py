@@ -50,6 +50,7 @@ _FREE_OPERATIONS = (
     "Transpose",
     "Concatenate",
     "Pad",
+    "GetItem",
 )
 
 
@@ -120,6 +121,7 @@ def _layer_profile(calls, convention, counted, folded):
         nonzeros=sum(int(np.count_nonzero(w)) for w in weights),
         bytes=size,
         twin_bytes=size,
+        outputs=_sums(calls) if dense else 0,
     )
 
 
@@ -146,6 +148,7 @@ def _table_profile(calls, products, weights):
         bytes=4 * (ranks * (layer.activation_levels + kernel) + n),
         twin_bytes=4 * (kernel + n),
         table_reads=products,
+        outputs=_sums(calls),
     )
 
 
@@ -174,6 +177,22 @@ def _plain_multiplications(calls):
     per_position = sum(math.prod(kernel.shape) for kernel in kernels)
     side = "input_shape" if kind in _PER_INPUT else "output_shape"
     return per_position * sum(_positions(layer, getattr(call, side)) for call in calls)
+
+
+def _sums(calls):
+    """How many numbers a layer without lookups computes as sums of products."""
+    layer = calls[0].layer
+    kernels = (*_PER_OUTPUT, *_PER_INPUT)
+    separable = (kl.SeparableConv1D, kl.SeparableConv2D)
+    kind = deep_lookup.keras_type(layer) or family.plain_type(layer)
+    if kind not in (*kernels, *separable):
+        return 0
+    outputs = sum(math.prod(call.output_shape) for call in calls)
+    if kind in separable:
+        # Those of the depthwise part.
+        channels = math.prod(layer.depthwise_kernel.shape[-2:])
+        outputs += channels * sum(_positions(layer, call.output_shape) for call in calls)
+    return outputs
 
 
 def _spatial(layer, shape):
@@ -258,4 +277,7 @@ def _lookup_profile(calls, convention, counted):
         mean_s=float(per_position.mean()),
         max_s=int(per_position.max()),
         held=lookups == used.size or layer.holds_lookups,
+        outputs=sum(math.prod(call.output_shape) for call in calls)
+        + sum(stage.positions * stage.m for stage in stages if stage.fixed),
+        dictionary_outputs=first // sizes.m,
     )

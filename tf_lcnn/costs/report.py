@@ -6,6 +6,7 @@ import io
 import json
 
 from tf_lcnn import files
+from tf_lcnn.costs import energy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,8 @@ class LayerProfile:
     `dictionary_size` are None for layers without lookups. `held` is False where P has zeros that
     training would fill: no threshold with the masked gradient, nothing else that keeps them.
     `table_reads` are those of a layer with a table, which has no multiplications, and an addition
-    for each.
+    for each. `outputs` are the numbers that the twin computes as sums of products, and
+    `dictionary_outputs` those of S.
     """
 
     name: str
@@ -40,6 +42,8 @@ class LayerProfile:
     max_s: int | None = None
     held: bool = True
     table_reads: int = 0
+    outputs: int = 0
+    dictionary_outputs: int = 0
 
     @property
     def is_lookup(self):
@@ -112,6 +116,21 @@ class ModelProfile:
     def unheld(self):
         """Names of the layers whose lookups become more in training; see `LayerProfile.held`."""
         return [layer.name for layer in self.layers if not layer.held]
+
+    def energy(self, numbers):
+        """An estimate of the energy of the operations, see `costs.energy`.
+
+        Args:
+            numbers: type of weights and activations: "int8" (sums in int32), "float16" or
+                "float32".
+
+        Returns:
+            `energy.Energy`: of the model as it is, its dense twin, and an AdderNet of it.
+
+        Raises:
+            ValueError: another type.
+        """
+        return energy.estimate(self, numbers)
 
     def as_dict(self):
         """Everything in plain Python types, as in the JSON file."""

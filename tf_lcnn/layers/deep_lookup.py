@@ -241,6 +241,14 @@ class DeepLookupLayer:
         rows, columns = (ops.convert_to_numpy(x) for x in self.factors())
         return np.rint(TABLE_STEPS * (rows @ columns.T)).astype(np.int8)
 
+    def read_tables(self):
+        """(A, B, unit): what is looked up, and what A.B^T is multiplied with to be T."""
+        if not self.integers:
+            return *self.factors(), 1.0
+        # Whole numbers, of which float32 holds every sum that int32 does for these.
+        table = ops.convert_to_tensor(self.integer_table(), "float32")
+        return *self._thinner(table), 1 / TABLE_STEPS
+
     @property
     def scales(self):
         """(of activations, of weights): tensors, positive."""
@@ -260,19 +268,24 @@ class DeepLookupLayer:
             self.places(inputs, of_activations, self.activation_levels, self.signed_input),
             self.places(kernel, of_weights, self.weight_levels, True),
         )
-        if self.integers:
-            # Whole numbers, of which float32 holds every sum that int32 does for these.
-            tables = self._thinner(ops.convert_to_tensor(self.integer_table(), "float32"))
-            tables, unit = [ops.cast(x, self.compute_dtype) for x in tables], 1 / TABLE_STEPS
-        else:
-            tables, unit = [ops.cast(x, self.compute_dtype) for x in self.factors()], 1.0
+        *tables, unit = self.read_tables()
+        tables = [ops.cast(x, self.compute_dtype) for x in tables]
         counted = (0, 0)
         if self.rescaled_gradient and training:
             counted = _COUNTED_EXAMPLES, self.kernel.shape[0]
         looked_up = [look_up(*row) for row in zip(tables, places, counted, strict=True)]
         scale = ops.cast(of_activations * of_weights * unit, self.compute_dtype)
-        outputs = with_bias(self, self._sums(*looked_up) * scale)
+        outputs = with_bias(self, self.sums(*looked_up) * scale)
         return outputs if self.activation is None else self.activation(outputs)
+
+    def sums(self, activations, kernel):
+        """Of what was looked up, over channels and positions, on the layer's output positions.
+
+        Args:
+            activations: like the layer's inputs, with the ranks as one more axis, the last.
+            kernel: like the layer's kernel, the same.
+        """
+        raise NotImplementedError
 
     def _keras_call(self, inputs, training):
         return super().call(inputs)
@@ -308,8 +321,7 @@ def _bent(levels, bends):
 class _DeepLookupConv(DeepLookupLayer):
     """What the convolutions share."""
 
-    def _sums(self, activations, kernel):
-        """Of products over channels and positions; both have the ranks as a last axis."""
+    def sums(self, activations, kernel):
         first = self.data_format == "channels_first"
         if first:
             activations = ops.moveaxis(activations, -1, 2)
@@ -434,8 +446,12 @@ class DeepLookupDense(DeepLookupLayer, keras.layers.Dense):
     def _keras_call(self, inputs, training):
         return keras.layers.Dense.call(self, inputs, training=training)
 
-    def _sums(self, activations, kernel):
-        return ops.einsum("...cr,cnr->...n", activations, kernel)
+    def sums(self, activations, kernel):
+        shape = ops.shape(activations)
+        activations = ops.reshape(activations, (*shape[:-2], math.prod(shape[-2:])))
+        kernel = ops.moveaxis(kernel, -1, -2)
+        # Of two axes: LiteRT has no int8 product of more with constants.
+        return ops.matmul(activations, ops.reshape(kernel, (-1, self.units)))
 
 
 # Class of a Keras layer -> that of the layer with a table in its place.

@@ -13,7 +13,7 @@ from tf_lcnn.data.examples import Examples
 from tf_lcnn.graph.rebuild import in_float32
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers.deep_lookup import has_table
-from tf_lcnn.lite import metadata, open_size
+from tf_lcnn.lite import level_grid, metadata, open_size, table_forms
 from tf_lcnn.lite.choice import AUTO, choose_lowerings, lowered
 from tf_lcnn.lite.converter import check_quantization, to_tflite
 from tf_lcnn.lite.layerwise import measure
@@ -47,7 +47,8 @@ def convert(model, choices=None, quantize=None, calibration=None, io="float32", 
     if None in open_shape:
         open_size.refuse_fixed(choice.lowering for choice in choices)
     variables = [variable.value for variable in model.variables]
-    with lowered(choices):
+    forms = table_forms.of_model(model, quantize)
+    with lowered(choices), table_forms.lowered(forms, quantize):
         content = to_tflite(
             lambda image: model(image, training=False),
             (1, *open_shape),
@@ -56,6 +57,8 @@ def convert(model, choices=None, quantize=None, calibration=None, io="float32", 
             calibration,
             io,
         )
+    if quantize == "int8":
+        content = level_grid.fitted(content, forms)
     return open_size.with_default(content, default_shape) if None in open_shape else content
 
 
@@ -196,8 +199,11 @@ def export(
             raise ProofError(f"{rejected}: {error}") from None
     measured = () if layerwise is None else measure(model, choices, layerwise, quantize)
     resizable = open_shape if None in open_shape else None
+    tables = tuple(table_forms.of_model(model, quantize))
     return Report(
-        path, tuple(choices), counts, len(content), proof, io, tuple(measured), shape, resizable
+        *(path, tuple(choices), counts, len(content), proof, io, tuple(measured), shape),
+        resizable=resizable,
+        tables=tables,
     )
 
 

@@ -22,6 +22,7 @@ class Report:
         measured: a `layerwise.LayerFigures` per choice, where they were asked for, else empty.
         input_shape: of one input, without the batch; of a file that can be resized, at first.
         resizable: the same with None where LiteRT can resize it; None for a file of one size.
+        tables: a `table_forms.TableForm` per layer with a table.
     """
 
     path: pathlib.Path
@@ -33,6 +34,7 @@ class Report:
     measured: tuple
     input_shape: tuple
     resizable: tuple | None = None
+    tables: tuple = ()
 
     def as_dict(self):
         """Everything in plain Python types, as in the JSON file."""
@@ -59,6 +61,7 @@ class Report:
                 }
                 for choice, measured in self._layers()
             ],
+            "tables": [form.as_dict() for form in self.tables],
         }
 
     def _layers(self):
@@ -75,7 +78,8 @@ class Report:
 
     def __str__(self):
         lines = [_line(*layer) for layer in self._layers()]
-        if not self.choices:
+        lines += map(str, self.tables)
+        if not lines:
             lines.append("No lookup layers: the model is converted as it is.")
         operators = ", ".join(f"{name} {count}" for name, count in sorted(self.operators.items()))
         lines += [f"Operators, all builtin: {operators}", f"{self.path}: {self.bytes:,} bytes"]
