@@ -3,8 +3,9 @@
     python -m benchmarks.accuracy.tables --data=DATA --task=resnet20 --count=45000
 
 Every convolution but the first gets a table of as many levels for activations as for weights. The
-net learns from labels and from its parent, by Adam, whose rate falls by half a cosine to 0. The
-accuracy is that of the Keras model on test images that nothing was chosen by.
+net learns from labels and from its parent, by Adam, whose rate falls by half a cosine to 0; a net
+of open size learns on a crop of each image. The figure is that of the Keras model on test images
+that nothing was chosen by.
 
     python -m benchmarks.accuracy.tables --data=DATA --task=resnet8 --seeds=3 --without=all
 
@@ -22,6 +23,7 @@ from benchmarks.common import parents
 from tf_lcnn import lookupify, programs
 from tf_lcnn.compression import coding
 from tf_lcnn.graph import rebuild
+from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers.deep_lookup import DeepLookupConv2D, has_table
 from tf_lcnn.training import distillation
 
@@ -64,7 +66,7 @@ STRATEGIES = {
     "init_trained": Without(init="random"),
 }
 
-flags.DEFINE_enum("task", "resnet20", ["resnet8", "resnet20", "resnet56"], "The parent.")
+flags.DEFINE_enum("task", "resnet20", ["resnet8", "resnet20", "resnet56", "vdsr"], "The parent.")
 flags.DEFINE_list("levels", ["33", "16", "8"], "Of activations, and of weights.")
 flags.DEFINE_list("tables", ["separable"], "separable, free, or the rank of low_rank.")
 flags.DEFINE_integer("epochs", 2, "Of training.", lower_bound=0)
@@ -83,11 +85,10 @@ SEEN = 500
 
 
 def main():
-    task = parents.task(FLAGS.task)
-    parent, images = task.parent, task.images
-    print(f"{task.title}, {len(images)} images, {FLAGS.epochs} epochs; test accuracy")
-    print(f"parent                  {task.score(_predict(parent)):.2f} %", flush=True)
-    rows = distillation.with_answers(images, task.labels, parent) if FLAGS.epochs else None
+    task = _cropped(parents.task(FLAGS.task))
+    print(f"{task.title}, {len(task.images)} images, {FLAGS.epochs} epochs; on test images")
+    print(f"parent                  {_score(task, task.parent):.2f} {task.unit}", flush=True)
+    rows = _taught(task) if FLAGS.epochs else None
     names = list(STRATEGIES) if FLAGS.without == ["all"] else FLAGS.without
     for table in FLAGS.tables:
         for levels in map(int, FLAGS.levels):
@@ -96,10 +97,36 @@ def main():
                 text = f"{table:10} {levels:3} levels  {without}"
                 if FLAGS.seeds == 1:
                     made = _made(task, table, levels, STRATEGIES[name], 0)
-                    text += f"converted {_score(task, made):.2f} %, "
+                    text += f"converted {_score(task, made):.2f} {task.unit}, "
                 if FLAGS.epochs:
                     text += f"trained {_trained(task, rows, table, levels, STRATEGIES[name])}"
                 print(text, flush=True)
+
+
+def _cropped(task):
+    """The Task with a crop of each of its images, where its net is of open size."""
+    if None not in task.parent.input_shape[1:3]:
+        return task
+    size, rng = task.schedule.crop, np.random.default_rng(0)
+    images, labels = [], []
+    for image, label in zip(task.images, task.labels, strict=True):
+        top, left = rng.integers(0, np.array(image.shape[:2]) - size + 1)
+        images.append(image[top : top + size, left : left + size])
+        labels.append(label[top : top + size, left : left + size])
+    return dataclasses.replace(task, images=np.stack(images), labels=np.stack(labels))
+
+
+def _taught(task):
+    """What is learned: rows for `DistillationLoss`, or the mean of wanted image and answer."""
+    if task.labels.ndim == 1:
+        return distillation.with_answers(task.images, task.labels, task.parent)
+    return (task.labels + _predict(task.parent)(task.images)) / 2
+
+
+def _loss(task):
+    if task.labels.ndim == 1:
+        return distillation.DistillationLoss(task.parent.output_shape[-1])
+    return keras.losses.MeanSquaredError()
 
 
 def _made(task, table, levels, without, seed):
@@ -120,7 +147,8 @@ def _made(task, table, levels, without, seed):
     )
     if without.layer is not DeepLookupConv2D:
         made = _replaced(made, without.layer)
-    coding.reestimate(made, seen)
+    if any(isinstance(layer, keras.layers.BatchNormalization) for layer in sublayers(made)):
+        coding.reestimate(made, seen)
     return made
 
 
@@ -139,20 +167,19 @@ def _replaced(model, kind):
 
 
 def _trained(task, rows, table, levels, without):
-    """Accuracies after training, as text: that of one seed, or the mean and spread of several."""
-    classes = task.parent.output_shape[-1]
+    """Figures after training, as text: that of one seed, or the mean and spread of several."""
     updates = FLAGS.epochs * -(-len(rows) // FLAGS.batch)
     scores = []
     for seed in range(FLAGS.seeds):
         made = _made(task, table, levels, without, seed)
         rate = keras.optimizers.schedules.CosineDecay(FLAGS.rate, updates)
-        made.compile(keras.optimizers.Adam(rate), distillation.DistillationLoss(classes))
+        made.compile(keras.optimizers.Adam(rate), _loss(task))
         made.fit(task.images, rows, batch_size=FLAGS.batch, epochs=FLAGS.epochs, verbose=0)
         scores.append(_score(task, made))
     if len(scores) == 1:
-        return f"{scores[0]:.2f} %"
+        return f"{scores[0]:.2f} {task.unit}"
     each = ", ".join(f"{score:.2f}" for score in scores)
-    return f"{np.mean(scores):.2f} % +- {np.std(scores, ddof=1):.2f} (seeds: {each})"
+    return f"{np.mean(scores):.2f} {task.unit} +- {np.std(scores, ddof=1):.2f} (seeds: {each})"
 
 
 def _score(task, model):
