@@ -28,6 +28,7 @@ from tf_lcnn.training import (
     distillation,
     finetune,
     flagfiles,
+    hosts,
     run,
     run_callbacks,
     run_directory,
@@ -39,34 +40,47 @@ CONFIGS = pathlib.Path(__file__).resolve().parent / "configs"
 
 
 def main():
+    place = (FLAGS.coordinator, FLAGS.processes, FLAGS.process, FLAGS.timeout)
     settings = run.Run.of(FLAGS)
+    if FLAGS.distribute and (settings.test_only or settings.benchmark):
+        raise ValueError("--distribute is for training: --test_only and --benchmark take one host.")
+    with hosts.joined(FLAGS.distribute, *place) as team:
+        story(settings, team)
+
+
+def story(settings, team):
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(settings.precision)
     if settings.benchmark:
         benchmark(settings)
         return
     parent, plan = starting.load_parent(settings)
-    if not (settings.test_only or settings.resume or settings.overwrite):
+    anew = not (settings.test_only or settings.resume or settings.overwrite)
+    if anew and team.first:
         # Before minutes go into planning and coding.
         run_directory.refuse_earlier_run(settings.directory)
     dataset = load_data(settings, parent)
     if settings.test_only:
         test(settings, dataset)
         return
-    start = starting.prepare(settings, dataset, parent, plan)
+    start = prepare(settings, team, dataset, parent, plan)
     dataset = dataset.taken_by(start.model)
     made_callbacks = functools.partial(
         *(make_callbacks, settings, start.model),
         plan=start.plan,
         input_shape=dataset.example_shape,
+        writes=team.first,
     )
     check_before_the_run(made_callbacks)
-    directory = open_directory(settings, start)
+    directory = open_directory(settings, start) if team.first else None
     try:
-        fit(settings, dataset, start, made_callbacks(directory))
-        finish(settings, dataset, start, directory)
+        fit(settings, team, dataset, start, made_callbacks(directory))
+        start = part(settings, team, dataset, start)
+        if team.first:
+            finish(settings, dataset, start, directory)
     except BaseException:
-        directory.discard()
+        if directory is not None:
+            directory.discard()
         raise
 
 
@@ -117,6 +131,22 @@ def test(settings, dataset):
     tasks.of_run(settings).tell_more(model, dataset, None)
 
 
+def prepare(settings, team, dataset, parent, plan):
+    """The Start of this run; of several hosts the first one makes it for all."""
+    if not FLAGS.distribute:
+        return starting.prepare(settings, dataset, parent, plan)
+    if dataset.sizes_differ:
+        raise ValueError(f"--distribute: {dataset.noun} of many sizes take one device.")
+    examples = len(dataset.train) * dataset.draws
+    team.check_batch(settings.batch_size, settings.break_batch, examples)
+    team.agree({**starting.facts(settings, dataset), "code": hosts.code()})
+    files = team.handed_out(
+        lambda: starting.packed(starting.prepare(settings, dataset, parent, plan))
+    )
+    team.spread()
+    return starting.unpacked(settings, dataset, parent, files)
+
+
 # Fit
 
 
@@ -138,7 +168,7 @@ def check_before_the_run(made_callbacks):
     made_callbacks(pathlib.Path())
 
 
-def make_callbacks(settings, model, directory, plan=None, input_shape=None):
+def make_callbacks(settings, model, directory, plan=None, input_shape=None, writes=True):
     made = [run_callbacks.StopOnNaN()]
     lookup = lookup_layers(model)
     reach = max(1, settings.epochs // 2)
@@ -160,6 +190,8 @@ def make_callbacks(settings, model, directory, plan=None, input_shape=None):
     if settings.weight_decay_epochs is not None:
         made.append(run_callbacks.WeightDecayUntil(settings.weight_decay_epochs))
     made.append(callbacks.SparsityMonitor(input_shape))
+    if not writes:
+        return made
     if settings.tensorboard:
         made.append(keras.callbacks.TensorBoard(directory / run_directory.TENSORBOARD))
     if not sys.stdout.isatty():
@@ -169,14 +201,19 @@ def make_callbacks(settings, model, directory, plan=None, input_shape=None):
     return made
 
 
-def fit(settings, dataset, start, made_callbacks):
+def fit(settings, team, dataset, start, made_callbacks):
     if start.first_epoch >= settings.epochs:
         return
     batches = dataset.training(
         *(settings.batch_size, start.first_epoch, settings.epochs),
         *(settings.seed, settings.break_batch),
         augment=tasks.of_run(settings).augment,
+        share=team.share,
     )
+    if FLAGS.distribute:
+        held_out = dataset.shared_evaluation("validation", settings.batch_size, team.share)
+    else:
+        held_out = dataset.evaluation("validation", settings.batch_size)
     if settings.taught:
         teacher = distillation.with_hints(start.parent, settings.hint_layers)
         batches = distillation.with_teacher(batches, teacher)
@@ -185,7 +222,7 @@ def fit(settings, dataset, start, made_callbacks):
         epochs=settings.epochs,
         initial_epoch=start.first_epoch,
         steps_per_epoch=dataset.batches_per_epoch(settings.batch_size) * settings.break_batch,
-        validation_data=dataset.evaluation("validation", settings.batch_size),
+        validation_data=held_out,
         callbacks=made_callbacks,
         # The data set shuffles itself.
         shuffle=False,
@@ -194,6 +231,15 @@ def fit(settings, dataset, start, made_callbacks):
 
 
 # Finish
+
+
+def part(settings, team, dataset, start):
+    """The Start with its trained model on this host alone; the hosts part."""
+    if not FLAGS.distribute:
+        return start
+    files = starting.packed(start) if team.first else None
+    team.leave()
+    return starting.unpacked(settings, dataset, start.parent, files) if team.first else start
 
 
 def finish(settings, dataset, start, directory):

@@ -36,3 +36,12 @@ def test_a_link_stays_a_link(tmp_path):
     files.write(link, b"new")
     assert link.is_symlink() and target.read_text() == "new"
     assert list((tmp_path / "elsewhere").iterdir()) == [target]
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_and_nothing_else(tmp_path):
+    path = tmp_path / "a.keras"
+    kept = {path, tmp_path / "partial-a.keras", tmp_path / "partial-0123456789ab-b.keras"}
+    for file in (*kept, tmp_path / "partial-0123456789ab-a.keras"):
+        file.write_text("x")
+    files.remove_partial(path)
+    assert set(tmp_path.iterdir()) == kept

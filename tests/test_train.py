@@ -224,6 +224,15 @@ def test_resume_without_a_checkpoint_is_refused(tmp_path):
     assert not (tmp_path / "empty").exists()
 
 
+def test_a_run_that_began_with_retrain_can_be_resumed(tmp_path):
+    (tmp_path / "flags.cfg").write_text(f"--retrain=model.keras\n--run_dir={tmp_path}\n")
+    with flagsaver.flagsaver():
+        train.FLAGS.unparse_flags()
+        train.parse(["train.py", f"--run_dir={tmp_path}", "--resume"])
+        settings = run.Run.of(train.FLAGS)
+        assert settings.resume and settings.retrain == "model.keras"
+
+
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "missing"])
 def test_a_retrain_file_that_cannot_be_read_is_named_and_nothing_is_overwritten(copied, damage):
     start = copied.parent / "start.keras"

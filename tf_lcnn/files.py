@@ -24,6 +24,13 @@ def replacing(path):
         beside.unlink(missing_ok=True)
 
 
+def remove_partial(path):
+    """Removes what killed processes left of `replacing(path)`; none may be writing it now."""
+    path = pathlib.Path(path)
+    for left in path.parent.glob(f"partial-{'[0-9a-f]' * 12}-{path.name}"):
+        left.unlink(missing_ok=True)
+
+
 def write(path, content):
     """Writes text or bytes to a file."""
     with replacing(path) as beside:

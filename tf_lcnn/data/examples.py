@@ -27,10 +27,12 @@ class Examples:
         train, validation, test: the splits, `sources.Indexed` or `sources.Streamed`.
         noun: what the records are, for people.
         draws: examples that a record of the training split gives in an epoch.
+        sizes_differ: whether inputs of evaluation have several sizes, and come one by one.
     """
 
     noun = "images"
     draws = 1
+    sizes_differ = False
 
     def example(self, payload, label):
         """(input, target) of a record in evaluation."""
@@ -88,7 +90,7 @@ class Examples:
             )
         return examples // batch_size
 
-    def training(self, batch_size, first_epoch, epochs, seed, parts=1, augment=None):
+    def training(self, batch_size, first_epoch, epochs, seed, parts=1, augment=None, share=None):
         """Shuffled batches (inputs, targets) of the epochs first_epoch to epochs - 1.
 
         The order and the augmentation of an epoch depend on the seed and the epoch alone, so a
@@ -99,6 +101,8 @@ class Examples:
             parts: each batch comes in this many equal parts (gradient accumulation).
             augment: a task's, see `drawn`; None takes inputs as in evaluation where the examples
                 have one size.
+            share: (index, count, devices) of a host, see `shared`: the batches are its rows of
+                them. What a row is does not depend on it.
         """
         checks.whole_number(batch_size, "The images of a batch")
         checks.whole_number(first_epoch, "The first epoch", least=0)
@@ -107,6 +111,7 @@ class Examples:
         if checks.whole_number(parts, "The parts of a batch") and batch_size % parts:
             raise ValueError(f"A batch of {batch_size} does not break into {parts} equal parts.")
         used = self.batches_per_epoch(batch_size) * batch_size
+        size = batch_size // parts
 
         def one_epoch(epoch):
             # A shuffled stream draws from the global seed of this graph too; tf.data cannot take
@@ -119,15 +124,20 @@ class Examples:
                 draw = tf.stack([order[0] * 1_000_003 + epoch, i])
                 return self.drawn(payload, label, draw, augment)
 
+            if self.draws == 1:
+                # Only what is this host's is decoded.
+                records = shared(records, used, size, share)
             examples = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
             if self.draws == 1:
                 return examples
             mixed = tf.reduce_sum(order * [1_000_003, 1])
             examples = examples.unbatch().take(used)
-            return examples.shuffle(_SHUFFLE_BUFFER, mixed, reshuffle_each_iteration=False)
+            examples = examples.shuffle(_SHUFFLE_BUFFER, mixed, reshuffle_each_iteration=False)
+            return shared(examples, used, size, share)
 
         epochs = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
-        return epochs.batch(batch_size // parts, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+        rows = size // (share[1] if share else 1)
+        return epochs.batch(rows, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
     def evaluation(self, split, batch_size):
         """Batches (inputs, targets) of a whole split, in order, not augmented.
@@ -137,12 +147,44 @@ class Examples:
             batch_size: examples of a batch.
         """
         checks.whole_number(batch_size, "The images of a batch")
-        records = self.split(split).records()
-        examples = records.map(
+        return (
+            self._evaluated(self.split(split).records())
+            .batch(batch_size)
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    def shared_evaluation(self, split, batch_size, share):
+        """The rows of a host of the batches of `evaluation`: (inputs, targets, weights).
+
+        The last batch is filled up, so that all devices have equally many rows of it. What fills
+        it up has the weight 0, all else the same weight, with which the mean of the weighted
+        losses, over all rows, is the mean loss of the split.
+
+        Args:
+            split: "train", "validation" or "test".
+            batch_size: examples of a batch, of all hosts together.
+            share: (index, count, devices) of the host, see `shared`.
+        """
+        checks.whole_number(batch_size, "The images of a batch")
+        count = len(self.split(split))
+        total = -(-count // share[2]) * share[2]
+        records = shared(self.split(split).records().repeat().take(total), total, batch_size, share)
+        weights = tf.data.Dataset.range(total).map(
+            lambda i: tf.where(i < count, tf.constant(total / count, tf.float32), 0.0)
+        )
+        weights = shared(weights, total, batch_size, share)
+        weighted = tf.data.Dataset.zip(self._evaluated(records), weights)
+        batches = weighted.map(lambda example, weight: (*example, weight))
+        batches = batches.batch(batch_size // share[1])
+        # Keras takes an end that it did not know of for an interruption.
+        known = tf.data.experimental.assert_cardinality(-(-total // batch_size))
+        return batches.apply(known).prefetch(tf.data.AUTOTUNE)
+
+    def _evaluated(self, records):
+        return records.map(
             lambda _, payload, label: self.example(payload, label),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
-        return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
     def sample(self, split, count, seed=0):
         """Inputs of a random sample of a split, for calibration: float32 (count, ...).
@@ -166,6 +208,10 @@ class Examples:
     def of_one_size(self, split):
         """(inputs, targets) of a split, as batches or arrays, where all inputs have one size."""
         return self.evaluation(split, 100)
+
+    def digest(self):
+        """A short string that is another for other training or validation examples."""
+        return ", ".join(self.split(name).digest() for name in ("train", "validation"))
 
     def split(self, name):
         """The split of this name.
@@ -208,6 +254,27 @@ class Labeled(Examples):
     def describe_input(self):
         """What an app has to give the network, as plain Python types; see `lite.metadata`."""
         raise NotImplementedError
+
+
+def shared(rows, count, batch_size, share):
+    """The rows of a host: of every batch as many as of any other host, one after the other.
+
+    Args:
+        rows: a tf.data.Dataset of `count` rows, which are batched from the first on; more are
+            left out.
+        batch_size: rows of a batch, of all hosts; the hosts divide it, and the last batch too.
+        share: (index, count, devices) of the host, from 0; or None for all rows.
+    """
+    if share is None or share[1] == 1:
+        return rows
+    index, hosts, _ = share
+    full = count // batch_size * batch_size
+
+    def is_own(i, _):
+        own = tf.where(i < full, batch_size, max(1, count - full)) // hosts
+        return (i % batch_size) // tf.cast(own, tf.int64) == index
+
+    return rows.take(count).enumerate().filter(is_own).map(lambda _, row: row)
 
 
 def hold_out(splits, noun="images"):

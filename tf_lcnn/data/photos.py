@@ -59,6 +59,7 @@ class Photos(examples.Examples):
     decode: callable
 
     noun = "photos"
+    sizes_differ = True
 
     @property
     def factor(self):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import hashlib
+import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -32,6 +34,18 @@ class Indexed:
         """The split of `count` examples drawn at random, in their order here."""
         order = np.random.default_rng(seed).permutation(len(self))
         return self.take(np.sort(order[:count]))
+
+    def digest(self):
+        """A short string that is another for other examples; of files it knows the names."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.labels))
+        if self.payloads.dtype.kind in "SUO":
+            for payload in self.payloads.flat:
+                encoded = payload if isinstance(payload, bytes) else str(payload).encode()
+                # Where the folder lies may differ.
+                digest.update(encoded.rpartition(b"/")[2] + b"\n")
+        else:
+            digest.update(np.ascontiguousarray(self.payloads))
+        return f"{len(self)} x {digest.hexdigest()[:12]}"
 
     def records(self, seed=None):
         """Data set of (index, payload, label): in order, or shuffled by `seed` (2 integers)."""
@@ -81,6 +95,11 @@ class Streamed:
         chosen = np.zeros(len(self), bool)
         chosen[np.random.default_rng(seed).permutation(len(self))[:count]] = True
         return Streamed(self.files, self.parse, chosen)
+
+    def digest(self):
+        """A short string that is another for other files, by their names, or parts of them."""
+        named = [(pathlib.Path(path).name, *part) for path, *part in self.files]
+        return f"{len(self)} x {hashlib.sha256(repr(named).encode()).hexdigest()[:12]}"
 
     def records(self, seed=None):
         """Data set of (index, payload, label): in order, or shuffled by `seed` (2 integers).

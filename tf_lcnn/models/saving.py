@@ -1,5 +1,6 @@
 """Trained models as files: saved whole or not at all, loaded with one-line errors."""
 
+import contextlib
 import pathlib
 import shutil
 import tempfile
@@ -14,9 +15,23 @@ _H5 = b"\x89HDF\r\n\x1a\n"
 
 
 def save_model(model, path):
-    """Saves a .keras file, never a half-written one."""
-    with files.replacing(path) as beside:
+    """Saves a .keras file, never a half-written one. One host of several may do it alone."""
+    with files.replacing(path) as beside, _of_this_host():
         model.save(beside)
+
+
+@contextlib.contextmanager
+def _of_this_host():
+    """Within this context no variable is made for other hosts, which would have to take part.
+
+    Keras makes some while it saves, an optimizer to compare with for example.
+    """
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
 
 
 def load_model(path, dataset=None):

@@ -101,3 +101,9 @@ flags.DEFINE_boolean("test_only", False, "Only test the model of --retrain, or o
 flags.DEFINE_boolean("benchmark", False, "Only print what the model costs.")
 flags.DEFINE_boolean("tensorboard", False, "Write TensorBoard logs too.")
 flags.DEFINE_boolean("export", True, "Write a .tflite and prove it on the whole test set.")
+
+flags.DEFINE_boolean("distribute", False, "Train on all devices of all hosts; needs JAX.")
+flags.DEFINE_string("coordinator", None, "HOST:PORT of host 0; clusters tell JAX by themselves.")
+define_count("processes", None, "With --coordinator: how many hosts there are.")
+flags.DEFINE_integer("process", None, "With --coordinator: the number of this host, from 0.")
+define_count("timeout", 300, "Seconds to wait for the other hosts at the start.")

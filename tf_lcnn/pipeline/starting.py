@@ -1,6 +1,8 @@
 """What a run of train.py starts from: random weights, trained ones, or a parent that is coded."""
 
 import dataclasses
+import pathlib
+import tempfile
 
 import keras
 import numpy as np
@@ -9,11 +11,12 @@ from tf_lcnn import models, tasks
 from tf_lcnn.compression import coding, decisions, planner, reconstruction, size_plan
 from tf_lcnn.compression.convert import lookupify
 from tf_lcnn.graph.trace import sublayers
+from tf_lcnn.layers.lookup import raw_coefficients
 from tf_lcnn.lite import plan_prices, prices
 from tf_lcnn.models import saving, zoo
 from tf_lcnn.pipeline import compressing, sizing
 from tf_lcnn.runtime import native
-from tf_lcnn.training import distillation, optimizers, run_directory
+from tf_lcnn.training import distillation, optimizers, run, run_directory
 
 
 @dataclasses.dataclass
@@ -90,18 +93,56 @@ def prepare(settings, dataset, parent, plan):
     return Start(model, parent, plan)
 
 
+def facts(settings, dataset):
+    """What all hosts of a run have to agree on: what is stated -> a string."""
+    # Weights are handed out; the rest may lie elsewhere.
+    elsewhere = ("retrain", "run_dir", "data_dir", "test_dirs", "coding_cache", "prices")
+    elsewhere += run.PATHS
+    flags = {f"--{x}": str(getattr(settings, x)) for x in run.names() if x not in elsewhere}
+    return {**flags, "data": dataset.digest()}
+
+
 def resume(settings, dataset, parent, updates):
     """The Start of a run that goes on."""
+    start = from_checkpoint(settings, dataset, parent, updates, settings.directory)
+    print(f"Resuming after epoch {start.first_epoch} of {settings.epochs}")
+    return start
+
+
+def from_checkpoint(settings, dataset, parent, updates, folder):
+    """The Start that a folder holds: its checkpoint, and its plan where the run is coded."""
     planned = parent is not None and not settings.tables
-    plan = size_plan.load(settings.directory / run_directory.PLAN) if planned else None
+    plan = size_plan.load(folder / run_directory.PLAN) if planned else None
     # With hints the checkpoint has more outputs than there are classes.
     fitting = None if settings.hint_layers else dataset
-    model, epoch = run_directory.load_checkpoint(settings.directory, fitting, updates)
+    model, epoch = run_directory.load_checkpoint(folder, fitting, updates)
     earlier = model.optimizer
     compile_model(settings, model, updates, taught_classes(settings, dataset))
     optimizers.take_over(model.optimizer, earlier, model.trainable_variables)
-    print(f"Resuming after epoch {epoch} of {settings.epochs}")
     return Start(model, parent, plan, epoch, earlier)
+
+
+def packed(start):
+    """A Start without its parent as files, name -> bytes, which `unpacked` makes one of."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        start.model.optimizer.build(start.model.trainable_variables)
+        with raw_coefficients():
+            saving.save_model(start.model, folder / run_directory.CHECKPOINT)
+        if start.plan is not None:
+            start.plan.save(folder / run_directory.PLAN)
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def unpacked(settings, dataset, parent, files):
+    """The Start of files that `packed` made, for the devices that models are made for now."""
+    updates = dataset.batches_per_epoch(settings.batch_size)
+    # What dropout draws from is in no file, and hosts made other models before.
+    keras.utils.set_random_seed(settings.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (pathlib.Path(folder) / name).write_bytes(content)
+        return from_checkpoint(settings, dataset, parent, updates, pathlib.Path(folder))
 
 
 def taught_classes(settings, dataset):
@@ -250,7 +291,8 @@ def compile_model(settings, model, updates_per_epoch, classes=None):
         *(settings.optimizer, rate, settings.momentum),
         *(settings.weight_decay, settings.break_batch),
     )
-    model.compile(optimizer, loss=loss, metrics=metrics)
+    # Weights come only with what fills up a batch of several hosts.
+    model.compile(optimizer, loss=loss, weighted_metrics=metrics)
 
 
 def evaluate(model, batches):

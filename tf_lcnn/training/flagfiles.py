@@ -48,6 +48,11 @@ def parse(flag_values, configs, arguments):
     """
     try:
         rest = flag_values(place(configs, arguments))
+        if flag_values.resume and flag_values.retrain:
+            # That it began with --retrain is among its stored flags, and behind it.
+            raise ValueError(
+                "--resume and --retrain do not go together: a resumed run has its own weights."
+            )
         if flag_values.resume:
             stored = run.Run.of(flag_values).directory / run_directory.USED_FLAGS
             if stored.is_file():

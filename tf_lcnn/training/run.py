@@ -199,7 +199,6 @@ class Run:
     def _check_start(self):
         for one, other, why in (
             ("resume", "overwrite", "one goes on with the run, the other replaces it"),
-            ("resume", "retrain", "a resumed run has its own weights"),
             ("init_from", "retrain", "a run starts from one model"),
         ):
             if getattr(self, one) and getattr(self, other):

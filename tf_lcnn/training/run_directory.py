@@ -58,6 +58,8 @@ class RunDirectory:
             self.path = self._final.with_name(f"{self._final.name}.new")
             _clear(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
+        for name in RUN_FILES:
+            files.remove_partial(self.path / name)
 
     def __truediv__(self, name):
         return self.path / name
