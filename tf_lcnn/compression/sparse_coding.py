@@ -31,6 +31,10 @@ _ERROR_ROUNDS = 2
 # float32 weights can hold.
 _RIDGE = 1e-10
 
+# Moments are sums of products of float32 numbers: what is smaller than this share of their mean is
+# rounding, and weights that grow large where patches hardly vary would make use of it.
+_ROUNDING = 1e-6
+
 
 @dataclasses.dataclass(frozen=True)
 class Code:
@@ -67,6 +71,7 @@ def code(weights, moment, dictionary_size, lookups, seed=0, rounds=ROUNDS):
         Code. Exact, up to rounding, where min(s, k) >= m or the weights need no more.
     """
     taps, m, n = weights.shape
+    given, moment = moment, moment + _ridge(moment, _ROUNDING)
     rng = np.random.default_rng(seed)
     vectors = np.moveaxis(weights, 1, 0).reshape(m, taps * n)
     channels = np.einsum("amab->mb", moment.reshape(taps, m, taps, m)) / taps
@@ -80,7 +85,8 @@ def code(weights, moment, dictionary_size, lookups, seed=0, rounds=ROUNDS):
             best = current
         if gain < STALL or best.error < 1e-14:
             break
-    return _balanced(best)
+    error = relative_error(weights - best.kernel, weights, given)
+    return _balanced(dataclasses.replace(best, error=error))
 
 
 def errors(weights, moment, dictionary_size, lookups, seed=0):
@@ -99,6 +105,7 @@ def errors(weights, moment, dictionary_size, lookups, seed=0):
         are at most dictionary_size.
     """
     taps, m, n = weights.shape
+    given, moment = moment, moment + _ridge(moment, _ROUNDING)
     rng = np.random.default_rng(seed)
     vectors = np.moveaxis(weights, 1, 0).reshape(m, taps * n)
     factor = _factor(np.einsum("amab->mb", moment.reshape(taps, m, taps, m)) / taps)
@@ -117,7 +124,7 @@ def errors(weights, moment, dictionary_size, lookups, seed=0):
         joint = joint.transpose(1, 0, 2).reshape(n, taps * s)
         coefficients = refit(gram, correlations, joint).reshape(taps, dictionary_size, n)
         residual = weights - np.einsum("mk,akn->amn", dictionary, coefficients, optimize=True)
-        lost[s] = relative_error(residual, weights, moment)
+        lost[s] = relative_error(residual, weights, given)
     return lost
 
 
