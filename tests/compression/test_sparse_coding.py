@@ -125,3 +125,15 @@ def test_least_squares_of_a_support_is_that_of_numpy():
         expected = np.linalg.lstsq(rows[:, each], targets[:, i], rcond=None)[0]
         np.testing.assert_allclose(found[each, i], expected, rtol=1e-7)
         assert np.count_nonzero(found[:, i]) == 5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_weights_do_not_grow_where_patches_do_not_vary(seed):
+    rng = np.random.default_rng(seed)
+    x = np.float32(rng.normal(size=(40, 4)) @ rng.normal(size=(4, 16)))
+    moment = np.float64(x.T @ x)
+    # Such as sums in float32 leave.
+    noise = 1e-7 * moment.trace() / 16 * rng.normal(size=moment.shape)
+    weights = rng.normal(size=(1, 16, 10))
+    code = sparse_coding.code(weights, moment + noise + noise.T, 6, 2)
+    assert np.linalg.norm(code.kernel) < 1.1 * np.linalg.norm(weights)

@@ -33,6 +33,7 @@ RECORDER = ROOT / "tests" / "support" / "host_runs.py"
 SHARES = (1, 2, 4, 8)
 # (hosts, devices of each)
 SEVERAL = ((2, 1), (4, 1), (1, 4))
+STARTED = []
 
 
 class SomeHost(hosts.Hosts):
@@ -188,8 +189,16 @@ def environment(devices=1):
     }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def started():
+    """No process that a test starts outlives it."""
+    yield
+    for process in STARTED:
+        process.kill()
+
+
 def start_one(*command, devices=1):
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         cwd=ROOT,
         env=environment(devices),
@@ -197,6 +206,8 @@ def start_one(*command, devices=1):
         stderr=subprocess.PIPE,
         text=True,
     )
+    STARTED.append(process)
+    return process
 
 
 def start(count, *program, each=lambda i: (), devices=1):
@@ -216,12 +227,7 @@ def ended(processes, seconds=900):
     """(exit status, standard error) of each."""
     results = []
     for process in processes:
-        try:
-            _, errors = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            for other in processes:
-                other.kill()
-            raise
+        _, errors = process.communicate(timeout=seconds)
         results.append((process.returncode, errors))
     return results
 

@@ -33,7 +33,7 @@ _RIDGE = 1e-10
 
 # Moments are sums of products of float32 numbers: what is smaller than this share of their mean is
 # rounding, and weights that grow large where patches hardly vary would make use of it.
-_ROUNDING = 1e-6
+_ROUNDING = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
