@@ -14,6 +14,7 @@ outputs as hints: Romero et al., "FitNets", ICLR 2015.
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 _JOINED = "logits_and_hints"
@@ -55,8 +56,10 @@ def with_teacher(batches, teacher):
         batches: iterable of (images, labels).
         teacher: a model, `with_hints` or not, of the images' shape.
     """
-    for images, labels in batches:
-        yield images, rows(labels, teacher.predict_on_batch(images))
+    for batch in batches:
+        # JAX takes no tensors of a tf.data.Dataset.
+        images, labels = map(np.asarray, batch)
+        yield images, ops.convert_to_numpy(rows(labels, teacher.predict_on_batch(images)))
 
 
 def with_answers(images, labels, teacher, batch_size=128):
