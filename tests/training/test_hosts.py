@@ -265,7 +265,7 @@ def recorded(parent, coded, tmp_path_factory):
 def test_the_losses_of_all_batches_are_those_of_one_device(recorded, places):
     assert [len(run) for run in recorded[1, 1]] == [18, 24, 24, 18]
     for several, one in zip(recorded[places], recorded[1, 1], strict=True):
-        np.testing.assert_allclose(several, one, rtol=2e-4)
+        np.testing.assert_allclose(several, one, rtol=1e-5)
 
 
 def checkpoints_begun(run_dir):
