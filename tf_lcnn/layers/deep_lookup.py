@@ -447,11 +447,7 @@ class DeepLookupDense(DeepLookupLayer, keras.layers.Dense):
         return keras.layers.Dense.call(self, inputs, training=training)
 
     def sums(self, activations, kernel):
-        shape = ops.shape(activations)
-        activations = ops.reshape(activations, (*shape[:-2], math.prod(shape[-2:])))
-        kernel = ops.moveaxis(kernel, -1, -2)
-        # Of two axes: LiteRT has no int8 product of more with constants.
-        return ops.matmul(activations, ops.reshape(kernel, (-1, self.units)))
+        return ops.einsum("...cr,cnr->...n", activations, kernel)
 
 
 # Class of a Keras layer -> that of the layer with a table in its place.

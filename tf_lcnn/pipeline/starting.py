@@ -135,7 +135,7 @@ def packed(start):
 
 
 def unpacked(settings, dataset, parent, files):
-    """The Start of files that `packed` made, for the devices that models are made for now."""
+    """The Start of files that `packed` made, for the devices of `hosts.Hosts.spread`."""
     updates = dataset.batches_per_epoch(settings.batch_size)
     # What dropout draws from is in no file, and hosts made other models before.
     keras.utils.set_random_seed(settings.seed)
