@@ -66,6 +66,19 @@ def test_layers_cost_what_they_took_and_others_as_much_more(parent, clock):
     assert seconds_of(found, model, 8, 2) == seconds_of(found.prices, model, 8, 2)
 
 
+def test_names_that_keras_gives_are_told_apart(clock, tmp_path):
+    keras.backend.clear_session()
+    layers = (keras.layers.Conv2D(x, 3, padding="same") for x in (4, 8, 12))
+    model = chain(SHAPE, *layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4))
+    assert [x.name for x in sites(model)] == ["conv2d", "conv2d_1", "conv2d_2", "dense"]
+    sizing.write(tmp_path / "x.tflite", model, random((8, *SHAPE)), prices.DEFAULT, False)
+    found = kernel_prices.of_machine(prices.DEFAULT, "int8")
+    found.measure(model, {}, tmp_path / "x.tflite", SHAPE)
+    took = seconds_of(found, model)
+    # In the file quantization comes first, and conv2d is called conv2d_1.
+    assert [took[x] for x in ("conv2d", "conv2d_1", "conv2d_2")] == [1.0, 2.0, 3.0]
+
+
 def test_times_are_kept_by_format_and_a_damaged_file_is_refused(parent, clock, tmp_path):
     model, path = parent
     prices.save(prices.DEFAULT, tmp_path / "prices.json")

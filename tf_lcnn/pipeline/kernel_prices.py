@@ -150,12 +150,16 @@ class KernelPrices:
 
 
 def _by_layer(took, places):
-    """name -> seconds: the converter adds one and the same number to the names of all layers."""
-    endings = {match[0] for x in took if (match := re.search(r"(_\d+)?$", x))}
+    """name -> seconds: what the file calls a layer has a number behind it, or has none at all.
 
-    def found(ending):
-        return {
-            name: took[name + ending][0] for name in places if len(took.get(name + ending, ())) == 1
-        }
+    With its number the name may be that of another layer: conv2d is conv2d_1 in the file, and
+    conv2d_1 is conv2d_1_2. So all names are read in one way, in the one that finds more layers.
+    """
 
-    return max((found(ending) for ending in sorted(endings)), key=len, default={})
+    def found(name_of):
+        read = {}
+        for name, seconds in took.items():
+            read.setdefault(name_of(name), []).extend(seconds)
+        return {x: seconds[0] for x, seconds in read.items() if x in places and len(seconds) == 1}
+
+    return max(found(lambda name: re.sub(r"_\d+$", "", name)), found(str), key=len)
