@@ -1,4 +1,4 @@
-"""Draws docs/idea.png, the picture of the README: W = D.P, and the two stages.
+"""Draws docs/idea.png and, for dark pages, idea_dark.png: W = D.P, and the two stages.
 
 python docs/draw_idea.py
 """
@@ -46,7 +46,7 @@ def stack(axes, x, channels, color, title, below):
 
 def arrow(axes, start, end, label):
     axes.annotate(
-        "", (end, 1.0), (start, 1.0), arrowprops={"arrowstyle": "-|>", "color": "0.2", "lw": 1.5}
+        "", (end, 1.0), (start, 1.0), arrowprops={"arrowstyle": "-|>", "color": "0.5", "lw": 1.5}
     )
     axes.text((start + end) / 2, 1.12, label, ha="center", fontsize=9)
 
@@ -55,7 +55,7 @@ def note(axes, x, text):
     axes.text(x, 0.75, text, ha="center", va="top", fontsize=8)
 
 
-def main():
+def picture():
     dictionary, coefficients = example()
     figure = plt.figure(figsize=(10, 5.6))
     grid = figure.add_gridspec(2, 3, width_ratios=[VECTORS, K, VECTORS], height_ratios=[1, 1.05])
@@ -79,9 +79,15 @@ def main():
     arrow(flow, 6.2, 7.7, "lookup stage")
     note(flow, 6.95, "each filter adds up s\nchannels per position")
     stack(flow, 7.9, 9, "#d9ead3", "output Y", "n filters")
-    path = pathlib.Path(__file__).with_name("idea.png")
-    figure.savefig(path, dpi=110, bbox_inches="tight")
-    print(f"Drew {path}")
+    return figure
+
+
+def main():
+    for style, name in (("default", "idea.png"), ("dark_background", "idea_dark.png")):
+        path = pathlib.Path(__file__).with_name(name)
+        with plt.style.context(style):
+            picture().savefig(path, dpi=110, bbox_inches="tight", transparent=style != "default")
+        print(f"Drew {path}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ ROOMS = (
     *(
         "quiet",
         "files",
+        "markup",
         "checks",
         "programs",
         "graph",

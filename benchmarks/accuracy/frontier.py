@@ -49,7 +49,7 @@ CALIBRATED_ON = 64
 
 # Kind -> (name in the figure, color, marker).
 KINDS = {
-    "parent": ("parent, dense int8", "k", "s"),
+    "parent": ("parent, dense int8", "0.5", "s"),
     "lcnn": ("LCNN, native delegate", "C0", "o"),
     "stock": ("LCNN, stock LiteRT", "C9", "o"),
     "rank": ("rank k, dense int8", "C2", "^"),
@@ -162,10 +162,19 @@ def _rival(kind, value, task, tell, path):
 
 
 def draw(panels, path):
+    """The picture for light pages, and beside it, named ..._dark, that for dark ones."""
     # Only the plot needs it; and not pyplot, which looks for a display.
-    from matplotlib.figure import Figure
+    from matplotlib import style
 
     panels = list(panels)
+    for name, to in (("default", path), ("dark_background", path.with_stem(f"{path.stem}_dark"))):
+        with style.context(name), files.replacing(to) as beside:
+            _figure(panels).savefig(beside, dpi=150, format="png", transparent=to != path)
+
+
+def _figure(panels):
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(5 * len(panels), 4.2), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for kind, (label, color, marker) in KINDS.items():
@@ -184,10 +193,9 @@ def draw(panels, path):
         axes.set_xlabel("ms, int8, one thread")
         axes.set_ylabel(panel["unit"])
         axes.set_title(panel["title"], fontsize="medium")
-        axes.grid(color="0.92")
+        axes.grid(alpha=0.25)
         axes.legend(frameon=False, fontsize="small", loc="best")
-    with files.replacing(path) as beside:
-        figure.savefig(beside, dpi=150, format="png")
+    return figure
 
 
 if __name__ == "__main__":

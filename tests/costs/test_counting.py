@@ -733,3 +733,12 @@ def test_a_table_is_counted_in_reads():
     assert counted.as_dict()["table_reads"] == 810
     assert "Beside them 810 table reads, and an addition for each." in str(counted)
     assert not counted.unknown
+
+
+def test_a_notebook_shows_the_same_cells_as_the_text():
+    model = chain((8, 8, 1), keras.layers.Conv2D(4, 3, name="a<b"), keras.layers.Flatten())
+    found = profile(model)
+    shown = found._repr_html_()
+    assert "<td>a&lt;b</td>" in shown and f"<td>{found.multiplications:,}</td>" in shown
+    assert shown.count("<tr>") == len(str(found).splitlines()) - 4
+    assert "multiplications (unpadded count)" in shown

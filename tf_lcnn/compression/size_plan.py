@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 
-from tf_lcnn import checks, files
+from tf_lcnn import checks, files, markup
 from tf_lcnn.compression import sites
 from tf_lcnn.layers import family
 
@@ -110,12 +110,27 @@ class Plan:
                 f"{choice.name:{width}} {sizes}  {shown.format(choice.dense_cost):>12}  "
                 f"{shown.format(choice.cost):>15}  {choice.error:9.5f}"
             )
+        return "\n".join([*lines, self._summary])
+
+    @property
+    def _summary(self):
+        shown = "{:,.4f}" if self.unit == "milliseconds" else "{:,.0f}"
         whole, dense = shown.format(self.cost), shown.format(self.dense_cost)
-        lines.append(
+        return (
             f"{self.model}: {whole} {self.unit} of a budget of {shown.format(self.budget)}; dense "
             f"{dense}, {self.dense_cost / self.cost:.2f}x"
         )
-        return "\n".join(lines)
+
+    def _repr_html_(self):
+        """What a notebook shows: sizes and errors, and what each layer costs, before in grey."""
+        rows = [
+            (x.name, x.dictionary_size or "dense", x.lookups or "", x.dense_cost, x.cost, x.error)
+            for x in self.layers
+        ]
+        costs = [(x.name, [(x.dense_cost, "#bbb"), (x.cost, "#2a6fb0")]) for x in self.layers]
+        columns = ("layer", "k", "s", f"dense {self.unit}", self.unit, "error")
+        parts = markup.table(columns, rows), markup.bars(self.unit, costs)
+        return "\n".join([*parts, markup.paragraph(self._summary)])
 
 
 def taken(plan):

@@ -5,7 +5,7 @@ import dataclasses
 import io
 import json
 
-from tf_lcnn import files
+from tf_lcnn import files, markup
 from tf_lcnn.costs import energy
 
 
@@ -161,7 +161,12 @@ class ModelProfile:
         files.write(path, text.getvalue())
 
     def __str__(self):
-        return _table(self)
+        return _text(self)
+
+    def _repr_html_(self):
+        """What a notebook shows."""
+        columns, *rows = _rows(self)
+        return "\n".join([markup.table(columns, rows), *map(markup.paragraph, _notes(self))])
 
 
 def _ratio(numerator, denominator):
@@ -175,7 +180,8 @@ _COLUMNS = (
 )
 
 
-def _table(model):
+def _rows(model):
+    """Cells of the table: the columns, the layers, the totals."""
     rows = [_COLUMNS]
     for layer in model.layers:
         if layer.multiplications == 0 and not layer.bytes:
@@ -215,6 +221,11 @@ def _table(model):
             f"{model.bytes:,}",
         )
     )
+    return rows
+
+
+def _text(model):
+    rows = _rows(model)
     widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
     lines = [
         "  ".join(
@@ -224,9 +235,11 @@ def _table(model):
         for row in rows
     ]
     rule = "-" * max(len(line) for line in lines)
-    lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
-    lines += [
-        "",
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], "", *_notes(model)])
+
+
+def _notes(model):
+    lines = [
         f"{model.name}: {model.multiplications:,} multiplications ({model.convention} count), "
         f"{model.speedup:.2f}x fewer than its dense twin's {model.dense_multiplications:,}; "
         f"{model.bytes:,} bytes of float32 weights, the twin's {model.twin_bytes:,}.",
@@ -240,4 +253,4 @@ def _table(model):
             f"Training would add lookups in {', '.join(model.unheld)}: use TopS, or a "
             "threshold_scale > 0 with the masked gradient."
         )
-    return "\n".join(lines)
+    return lines

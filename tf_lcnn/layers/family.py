@@ -176,8 +176,8 @@ _FAMILIES = []
 
 
 def register(family):
-    """Adds a Family to those that are asked."""
-    _FAMILIES.append(family)
+    """Adds a Family, which is asked before earlier ones: its layer may be a subclass of theirs."""
+    _FAMILIES.insert(0, family)
 
 
 def of_class(layer):
