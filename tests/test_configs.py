@@ -1,5 +1,6 @@
 """Every configuration in configs/ parses, builds its model and trains."""
 
+import contextlib
 import gc
 
 import keras
@@ -16,6 +17,8 @@ from tf_lcnn.pipeline import starting
 from tf_lcnn.training import run, run_callbacks
 
 CONFIGS = sorted(train.CONFIGS.rglob("*.cfg"))
+NETS = ("alexnet", "resnet18", "resnet50")
+SIZES = ("fast", "accurate", "register")
 CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000}
 
 
@@ -24,13 +27,19 @@ def _long(path):
     return pytest.param(path, marks=pytest.mark.slow) if "imagenet" in path.stem else path
 
 
+@contextlib.contextmanager
+def parsed(path):
+    """The Run of a configuration; train.FLAGS are as before afterwards."""
+    with flagsaver.flagsaver():
+        train.FLAGS.unparse_flags()
+        assert train.parse(["train.py", f"--flagfile={path.name}"]) == ["train.py"]
+        yield run.Run.of(train.FLAGS)
+
+
 @pytest.fixture(params=map(_long, CONFIGS), ids=lambda path: path.stem)
 def config(request):
     """Parses a configuration into train.FLAGS, which are as before after the test."""
-    with flagsaver.flagsaver():
-        train.FLAGS.unparse_flags()
-        rest = train.parse(["train.py", f"--flagfile={request.param.name}"])
-        assert rest == ["train.py"]
+    with parsed(request.param):
         yield request.param
     keras.config.set_dtype_policy("float32")
     keras.backend.clear_session()
@@ -96,12 +105,51 @@ def test_configuration_trains(config, tmp_path):
     if flags.init_from:
         trained = [f"{directory}/model.keras" for directory in run_directories()]
         assert flags.init_from in (*zoo.names(), *trained)
-        assert flags.tables or flags.budget > 0
+        assert flags.tables or flags.budget or flags.speedup
     assert np.isfinite(history.history["loss"]).all()
     after = [weights.numpy() for weights in model.trainable_variables[:3]]
     assert all((a != b).any() for a, b in zip(after, before, strict=True))
     if flags.top_s:
         assert history.history["max_s"][0] <= max(flags.top_s, flags.top_s_from or 0)
+
+
+RECIPES = [path for path in CONFIGS if path.parent.name == "imagenet"]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_of_imagenet_is_what_its_name_says(path, monkeypatch, tmp_path):
+    # What is included is found wherever train.py is started.
+    monkeypatch.chdir(tmp_path)
+    _, net, *kind = path.stem.split("_")
+    with parsed(path) as flags:
+        assert flags.dataset == "imagenet2012" and flags.run_dir == f"runs/{path.stem}"
+        assert flags.preprocessing == "imagenet"
+        assert flags.batch_size == {"alexnet": 128}.get(net, 256)
+        if kind[:1] == ["lcnn"]:
+            assert flags.model == f"{net}_lcnn" and flags.dictionary_sizes == kind[1:]
+            assert flags.top_s == (4 if kind[1] == "register" else None)
+            assert flags.l1 == {"fast": 0.3, "accurate": 0.1, "register": 0.0}[kind[1]]
+        else:
+            assert flags.model == net and flags.coded == (kind[:1] == ["coded"])
+            assert not flags.coded or flags.init_from == f"runs/imagenet_{net}/model.keras"
+    text = path.read_text()
+    assert "Expected:" in text and "ot run by anyone here" in text
+    assert f"--flagfile={path.name} --data_dir=TFDS_FOLDER" in text
+    # For one GPU and for eight.
+    assert "--distribute" in text and "8 GPUs" in text
+
+
+def test_each_net_has_every_recipe():
+    kinds = [f"{way}_{size}" for way in ("lcnn", "coded") for size in SIZES]
+    wanted = {f"imagenet_{net}{x}" for net in NETS for x in ("", *(f"_{kind}" for kind in kinds))}
+    assert {path.stem for path in RECIPES} == wanted
+
+
+@pytest.mark.parametrize("net, times", [("alexnet", 714.2e6), ("resnet50", 4089e6)])
+def test_the_budgets_are_shares_of_the_parents_multiplications(net, times):
+    for size, share in (("accurate", 5), ("fast", 10)):
+        with parsed(train.CONFIGS / "imagenet" / f"imagenet_{net}_coded_{size}.cfg") as flags:
+            np.testing.assert_allclose(flags.budget * share, times, rtol=0.01)
 
 
 def run_directories():

@@ -434,6 +434,25 @@ def test_a_bare_flagfile_is_found_in_configs(spelling):
     assert re.fullmatch(r"--?flagfile[= ](.*)", found)[1] == str(place)
 
 
+def test_a_flagfile_includes_another_and_overrides_it(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "base.cfg").write_text("# First\n\n--epochs=2\n--seed=3\n")
+    (tmp_path / "deep" / "beside.flags").write_text("--seed=4\n")
+    top = tmp_path / "deep" / "top.cfg"
+    top.write_text("--flagfile=base.cfg\n--flagfile=beside.flags\n--epochs=5\n")
+    placed = flagfiles.place(tmp_path, ["--flagfile=top.cfg", "--seed=5"])
+    base, beside = tmp_path / "base.cfg", tmp_path / "deep" / "beside.flags"
+    assert placed == [f"--flagfile={base}", f"--flagfile={beside}", "--epochs=5", "--seed=5"]
+
+
+@pytest.mark.parametrize("included", ["top.cfg", "other.cfg"])
+def test_a_flagfile_that_includes_itself_is_refused(tmp_path, included):
+    (tmp_path / "top.cfg").write_text(f"--flagfile={included}\n")
+    (tmp_path / "other.cfg").write_text("--flagfile=top.cfg\n")
+    with pytest.raises(ValueError, match=r"top\.cfg includes itself"):
+        flagfiles.place(tmp_path, ["--flagfile=top.cfg"])
+
+
 def test_a_flagfile_that_exists_is_taken_as_it_is(tmp_path):
     path = tmp_path / "own.cfg"
     path.write_text("--epochs=1\n")

@@ -31,6 +31,12 @@ def remove_partial(path):
         left.unlink(missing_ok=True)
 
 
+def cache():
+    """The folder that keeps what was found once for this machine; it need not be there yet."""
+    folder = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(folder) / "tf_lcnn"
+
+
 def write(path, content):
     """Writes text or bytes to a file."""
     with replacing(path) as beside:

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from sklearn.datasets import load_digits
 
-from tf_lcnn.data import datasets
+from tf_lcnn.data import datasets, records
 from tf_lcnn.tasks.classification import Classification
 
 AUGMENT = {"augment": Classification().augment}
@@ -83,7 +83,7 @@ def assert_same_batches(a, b):
 def small_set(images, mirror=False, image_shape=None):
     """A DataSet whose labels number its training images, and that normalizes nothing away."""
     labels = np.arange(len(images), dtype=np.int64)
-    split = datasets.Indexed(images, labels)
+    split = records.Indexed(images, labels)
     return datasets.DataSet(
         name="fake",
         class_names=tuple(str(i) for i in labels),
@@ -465,7 +465,7 @@ def streamed(root, payloads, labels, files):
     features = {"x": tf.io.FixedLenFeature([], tf.string), "y": tf.io.FixedLenFeature([], tf.int64)}
     bounds = np.linspace(0, 1, files + 1) ** 1.5 * len(payloads)
     bounds = bounds.astype(int)
-    parts = []
+    paths = []
     for i, (start, stop) in enumerate(itertools.pairwise(bounds)):
         path = str(root / f"{i}.tfrecord")
         with tf.io.TFRecordWriter(path) as writer:
@@ -474,13 +474,13 @@ def streamed(root, payloads, labels, files):
                 y = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
                 example = tf.train.Example(features=tf.train.Features(feature={"x": x, "y": y}))
                 writer.write(example.SerializeToString())
-        parts.append((path, 0, int(stop - start)))
+        paths.append(path)
 
     def parse(record):
         example = tf.io.parse_single_example(record, features)
         return example["x"], example["y"]
 
-    return datasets.Streamed(tuple(parts), parse)
+    return records.streamed(paths, np.diff(bounds), parse)
 
 
 @pytest.fixture(scope="module")

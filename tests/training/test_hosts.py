@@ -19,7 +19,7 @@ import pytest
 
 from tf_lcnn import LookupConv2D
 from tf_lcnn.compression import sites, size_plan
-from tf_lcnn.data import datasets
+from tf_lcnn.data import datasets, records
 from tf_lcnn.layers.sparsity import LookupL1
 from tf_lcnn.models import saving
 from tf_lcnn.tasks import classification
@@ -117,7 +117,7 @@ def test_other_examples_have_another_digest():
     part = data.train.take(np.arange(7))
     assert part.digest() == data.train.take(np.arange(7)).digest()
     assert part.digest() != data.train.take(np.arange(1, 8)).digest()
-    relabeled = datasets.Indexed(part.payloads, part.labels + 1)
+    relabeled = records.Indexed(part.payloads, part.labels + 1)
     assert part.digest() != relabeled.digest()
 
 

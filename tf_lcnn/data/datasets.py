@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_lcnn import checks
-from tf_lcnn.data import examples, folders, sources
-from tf_lcnn.data.sources import Indexed, Streamed
+from tf_lcnn.data import examples, folders, pixels, sources
+from tf_lcnn.data.records import Indexed, Streamed
 
 # Data sets whose images mean something else when mirrored.
 NOT_MIRRORED = ("digits", "mnist", "kmnist", "emnist", "svhn_cropped")
@@ -96,23 +96,25 @@ class DataSet(examples.Labeled):
             return image
 
         def center():
-            resized = self.resize(image)
-            top, left = ((tf.shape(resized)[i] - size[i]) // 2 for i in (0, 1))
-            return resized[top : top + size[0], left : left + size[1]]
+            return self.window(image, (self.resized_size(image) - size) // 2)
 
         fits = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
-        return tf.cond(fits, lambda: tf.cast(image, tf.float32), center)
+        found = tf.cond(fits, lambda: tf.cast(image, tf.float32), center)
+        return tf.ensure_shape(found, self.image_shape)
 
-    def resize(self, image):
-        """The image with `short_side`, of which a crop has the size that the network sees."""
+    def resized_size(self, image):
+        """int32 (height, width) with `short_side`; a crop of it has the size the network sees."""
         size = tf.cast(tf.shape(image)[:2], tf.float64)
         short_side = round(max(self.image_shape[:2]) * 256 / 224)
-        size = tf.cast(tf.round(size * (short_side / tf.reduce_min(size))), tf.int32)
-        return tf.image.resize(image, size, antialias=True)
+        return tf.cast(tf.round(size * (short_side / tf.reduce_min(size))), tf.int32)
+
+    def window(self, image, place):
+        """The crop at a place, int32 (2,), of the image as it is when resized; not normalized."""
+        return pixels.window(image, self.resized_size(image), place, self.image_shape[:2])
 
     def normalize(self, image):
         """Pixels of 0 to 255 as the network takes them."""
-        return (tf.cast(image, tf.float32) - tf.constant(self.mean)) / tf.constant(self.std)
+        return pixels.normalized(image, self.mean, self.std)
 
 
 def load(

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_lcnn import checks
-from tf_lcnn.data.sources import Streamed
+from tf_lcnn.data.records import Indexed
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.1
@@ -24,7 +24,7 @@ class Examples:
 
     Attributes:
         name: of the data set.
-        train, validation, test: the splits, `sources.Indexed` or `sources.Streamed`.
+        train, validation, test: the splits, `records.Indexed` or `records.Streamed`.
         noun: what the records are, for people.
         draws: examples that a record of the training split gives in an epoch.
         sizes_differ: whether inputs of evaluation have several sizes, and come one by one.
@@ -101,8 +101,9 @@ class Examples:
             parts: each batch comes in this many equal parts (gradient accumulation).
             augment: a task's, see `drawn`; None takes inputs as in evaluation where the examples
                 have one size.
-            share: (index, count, devices) of a host, see `shared`: the batches are its rows of
-                them. What a row is does not depend on it.
+            share: (index, count, devices) of a host, see `own_rows`: the batches are its rows of
+                them, and it reads no others. What a row is does not depend on it. Records that
+                give several examples take one host.
         """
         checks.whole_number(batch_size, "The images of a batch")
         checks.whole_number(first_epoch, "The first epoch", least=0)
@@ -110,30 +111,28 @@ class Examples:
         checks.whole_number(seed, "The seed", least=None)
         if checks.whole_number(parts, "The parts of a batch") and batch_size % parts:
             raise ValueError(f"A batch of {batch_size} does not break into {parts} equal parts.")
+        if share and share[1] > 1 and self.draws > 1:
+            raise ValueError(f"{self.draws} patches of each of the {self.noun} take one host.")
         used = self.batches_per_epoch(batch_size) * batch_size
         size = batch_size // parts
 
         def one_epoch(epoch):
-            # A shuffled stream draws from the global seed of this graph too; tf.data cannot take
-            # a 0 there beside the seed of the epoch, a tensor.
-            tf.random.set_seed(1)
-            order = tf.stack([tf.constant(seed, tf.int64), epoch])
-            records = self.train.records(order).take(-(-used // self.draws))
+            order, read = tf.stack([tf.constant(seed, tf.int64), epoch]), self.train.reader()
 
-            def prepare(i, payload, label):
+            def prepare(place):
+                i = self.train.shuffled(place, order)
                 draw = tf.stack([order[0] * 1_000_003 + epoch, i])
-                return self.drawn(payload, label, draw, augment)
+                return self.drawn(*read(i), draw, augment)
 
             if self.draws == 1:
-                # Only what is this host's is decoded.
-                records = shared(records, used, size, share)
-            examples = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-            if self.draws == 1:
-                return examples
+                return own_rows(used, size, share).map(prepare, tf.data.AUTOTUNE)
+            # A shuffle draws from the global seed of this graph too; tf.data cannot take a 0 there
+            # beside the seed of the epoch, a tensor.
+            tf.random.set_seed(1)
+            records = tf.data.Dataset.range(-(-used // self.draws))
+            examples = records.map(prepare, tf.data.AUTOTUNE).unbatch().take(used)
             mixed = tf.reduce_sum(order * [1_000_003, 1])
-            examples = examples.unbatch().take(used)
-            examples = examples.shuffle(_SHUFFLE_BUFFER, mixed, reshuffle_each_iteration=False)
-            return shared(examples, used, size, share)
+            return examples.shuffle(_SHUFFLE_BUFFER, mixed, reshuffle_each_iteration=False)
 
         epochs = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
         rows = size // (share[1] if share else 1)
@@ -147,11 +146,9 @@ class Examples:
             batch_size: examples of a batch.
         """
         checks.whole_number(batch_size, "The images of a batch")
-        return (
-            self._evaluated(self.split(split).records())
-            .batch(batch_size)
-            .prefetch(tf.data.AUTOTUNE)
-        )
+        places = tf.data.Dataset.range(len(self.split(split)))
+        examples = places.map(self._evaluated(split), tf.data.AUTOTUNE)
+        return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
     def shared_evaluation(self, split, batch_size, share):
         """The rows of a host of the batches of `evaluation`: (inputs, targets, weights).
@@ -163,28 +160,27 @@ class Examples:
         Args:
             split: "train", "validation" or "test".
             batch_size: examples of a batch, of all hosts together.
-            share: (index, count, devices) of the host, see `shared`.
+            share: (index, count, devices) of the host, see `own_rows`.
         """
         checks.whole_number(batch_size, "The images of a batch")
         count = len(self.split(split))
         total = -(-count // share[2]) * share[2]
-        records = shared(self.split(split).records().repeat().take(total), total, batch_size, share)
-        weights = tf.data.Dataset.range(total).map(
-            lambda i: tf.where(i < count, tf.constant(total / count, tf.float32), 0.0)
-        )
-        weights = shared(weights, total, batch_size, share)
-        weighted = tf.data.Dataset.zip(self._evaluated(records), weights)
-        batches = weighted.map(lambda example, weight: (*example, weight))
+        evaluated = self._evaluated(split)
+
+        def weighted(place):
+            weight = tf.where(place < count, tf.constant(total / count, tf.float32), 0.0)
+            return *evaluated(place % count), weight
+
+        batches = own_rows(total, batch_size, share).map(weighted, tf.data.AUTOTUNE)
         batches = batches.batch(batch_size // share[1])
         # Keras takes an end that it did not know of for an interruption.
         known = tf.data.experimental.assert_cardinality(-(-total // batch_size))
         return batches.apply(known).prefetch(tf.data.AUTOTUNE)
 
-    def _evaluated(self, records):
-        return records.map(
-            lambda _, payload, label: self.example(payload, label),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+    def _evaluated(self, split):
+        """number of a record of a split -> (input, target)."""
+        read = self.split(split).reader()
+        return lambda i: self.example(*read(i))
 
     def sample(self, split, count, seed=0):
         """Inputs of a random sample of a split, for calibration: float32 (count, ...).
@@ -256,25 +252,32 @@ class Labeled(Examples):
         raise NotImplementedError
 
 
-def shared(rows, count, batch_size, share):
+def own_rows(count, batch_size, share):
     """The rows of a host: of every batch as many as of any other host, one after the other.
 
     Args:
-        rows: a tf.data.Dataset of `count` rows, which are batched from the first on; more are
-            left out.
+        count: rows, which are batched from the first on; no more than the last batch is short.
         batch_size: rows of a batch, of all hosts; the hosts divide it, and the last batch too.
         share: (index, count, devices) of the host, from 0; or None for all rows.
+
+    Returns:
+        A tf.data.Dataset of their numbers.
     """
     if share is None or share[1] == 1:
-        return rows
+        return tf.data.Dataset.range(count)
     index, hosts, _ = share
-    full = count // batch_size * batch_size
+    own, full = batch_size // hosts, count // batch_size * batch_size
+    own_last = (count - full) // hosts
 
-    def is_own(i, _):
-        own = tf.where(i < full, batch_size, max(1, count - full)) // hosts
-        return (i % batch_size) // tf.cast(own, tf.int64) == index
+    def number(i):
+        last = i - full // hosts
+        return tf.where(
+            last < 0,
+            i // own * batch_size + index * own + i % own,
+            full + index * own_last + last,
+        )
 
-    return rows.take(count).enumerate().filter(is_own).map(lambda _, row: row)
+    return tf.data.Dataset.range(count // hosts).map(number)
 
 
 def hold_out(splits, noun="images"):
@@ -290,11 +293,10 @@ def hold_out(splits, noun="images"):
         held = max(1, round(len(train) * share))
         if held >= len(train):
             raise ValueError(f"{len(train)} training {noun} are too few to hold out a {name} part.")
-        if isinstance(train, Streamed):
-            splits[name] = train.part(0, held)
-            splits["train"] = train.part(held, len(train))
-        else:
-            order = np.random.default_rng(SPLIT_SEED).permutation(len(train))
-            splits[name] = train.take(np.sort(order[:held]))
-            splits["train"] = train.take(np.sort(order[held:]))
+        order = np.arange(len(train))
+        if isinstance(train, Indexed):
+            order = np.random.default_rng(SPLIT_SEED).permutation(order)
+        # Of files, what is held out lies together: it is read one after the other.
+        splits[name] = train.take(np.sort(order[:held]))
+        splits["train"] = train.take(np.sort(order[held:]))
     return splits

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tf_lcnn import checks
 from tf_lcnn.data import examples, folders
-from tf_lcnn.data.sources import Indexed
+from tf_lcnn.data.records import Indexed
 
 SCALES = (2, 3, 4)
 

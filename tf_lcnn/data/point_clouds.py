@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tf_lcnn import checks
 from tf_lcnn.data import examples, solids
-from tf_lcnn.data.sources import Indexed
+from tf_lcnn.data.records import Indexed
 
 NAMES = ("digits_points", "synthetic_solids", "modelnet40")
 

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 import pathlib
 import platform
 import sys
@@ -191,7 +190,6 @@ def machine(path=None):
 
 def kept_path():
     """The file that `machine` keeps prices in."""
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
     made_of = [platform.machine(), platform.processor(), metadata.version("ai-edge-litert")]
     made_of.append(native.ABI if native.available() else None)
     with contextlib.suppress(OSError):
@@ -199,7 +197,7 @@ def kept_path():
         known = ("model name", "flags", "Features", "CPU part")
         made_of += dict.fromkeys(line for line in lines if line.startswith(known))
     mark = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-    return cache / "tf_lcnn" / f"prices-{mark}.json"
+    return files.cache() / f"prices-{mark}.json"
 
 
 def calibrate(path=None):

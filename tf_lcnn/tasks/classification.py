@@ -91,16 +91,23 @@ class Classification:
         Returns:
             float32 tensor of dataset.image_shape, normalized.
         """
-        height, width, _ = dataset.image_shape
+        shape = np.array(dataset.image_shape[:2])
+        pad = shape // 8
         if dataset.fixed_size:
-            pad = ((height // 8,) * 2, (width // 8,) * 2, (0, 0))
-            image = tf.pad(dataset.normalize(dataset.fitted(image)), pad)
+            image, size = dataset.fitted(image), shape + 2 * pad
         else:
-            image = dataset.normalize(dataset.resize(image))
-        image = tf.image.stateless_random_crop(image, dataset.image_shape, draw)
+            size = dataset.resized_size(image)
+        room = size - shape + 1
+        place = tf.random.stateless_uniform((2,), draw, maxval=tf.int32.max, dtype=tf.int32) % room
         if dataset.mirror:
-            image = tf.image.stateless_random_flip_left_right(image, draw + 1)
-        return image
+            # Mirrored before it is cut, where the crop then lies: what is decoded has fewer bytes.
+            mirrored = tf.random.stateless_uniform((), draw + 1) < 0.5
+            image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
+            place = tf.where(mirrored, [place[0], room[1] - 1 - place[1]], place)
+        if dataset.fixed_size:
+            image = tf.pad(dataset.normalize(image), (*((x, x) for x in pad), (0, 0)))
+            return tf.slice(image, tf.concat([place, [0]], axis=0), dataset.image_shape)
+        return dataset.normalize(dataset.window(image, place))
 
     def score(self, outputs, labels):
         """Accuracy, from 0 to 1, of logits (count, classes)."""

@@ -8,16 +8,54 @@ from tf_lcnn.training import run, run_directory
 
 
 def place(configs, arguments):
-    """Replaces the bare name of a flagfile by its place below the folder `configs`."""
+    """Replaces the bare name of a flagfile by its place below the folder `configs`.
+
+    A flagfile that includes others is replaced by its lines, for absl looks for what is included
+    in the current folder alone.
+
+    Raises:
+        ValueError: there is no such flagfile, there are several, or one includes itself.
+    """
+    return _placed(configs, arguments, ())
+
+
+def _placed(configs, arguments, within):
+    """See `place`; `within` are the flagfiles that include one another down to here."""
     placed = []
     for argument in arguments:
         if placed and placed[-1].lstrip("-") == "flagfile":
             argument = f"{placed.pop()}={argument}"
         _, is_flagfile, name = argument.partition("-flagfile=")
-        if is_flagfile and not pathlib.Path(name).is_file():
-            argument = f"--flagfile={_find(configs, name)}"
+        if is_flagfile:
+            path = _path(configs, name, within)
+            if path in within:
+                raise ValueError(f"The flagfile {path} includes itself.")
+            lines = _lines(path)
+            if any("-flagfile" in line for line in lines):
+                placed += _placed(configs, lines, (*within, path))
+                continue
+            # The spelling of one that is there stays.
+            argument = argument if str(path) == name else f"--flagfile={path}"
         placed.append(argument)
     return placed
+
+
+def _path(configs, name, within):
+    """The path of a flagfile: as it is, beside the one that includes it, or below `configs`."""
+    beside = within[-1].parent / name if within else pathlib.Path(name)
+    for path in (pathlib.Path(name), beside):
+        if path.is_file():
+            return path
+    return _find(configs, name)
+
+
+def _lines(path):
+    """The flags in a flagfile; none where it cannot be read, which absl tells."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [line for line in lines if line and not line.startswith(("#", "//"))]
 
 
 def _find(configs, name):
