@@ -6,6 +6,7 @@ A flagfile is looked up as given, then anywhere below configs/. Flags after it o
 """
 
 import functools
+import itertools
 import pathlib
 import sys
 
@@ -74,7 +75,7 @@ def story(settings, team):
     check_before_the_run(made_callbacks)
     directory = open_directory(settings, start) if team.first else None
     try:
-        fit(settings, team, dataset, start, made_callbacks(directory))
+        fit(settings, team, dataset, start, [*made_callbacks(directory), *team.callbacks()])
         start = part(settings, team, dataset, start)
         if team.first:
             finish(settings, dataset, start, directory)
@@ -143,8 +144,8 @@ def prepare(settings, team, dataset, parent, plan):
     files = team.handed_out(
         lambda: starting.packed(starting.prepare(settings, dataset, parent, plan))
     )
-    team.spread()
-    return starting.unpacked(settings, dataset, parent, files)
+    with team.spread():
+        return starting.unpacked(settings, dataset, parent, files)
 
 
 # Fit
@@ -197,37 +198,59 @@ def make_callbacks(settings, model, directory, plan=None, input_shape=None, writ
     if not sys.stdout.isatty():
         made.append(run_callbacks.PlainLog())
     made.append(keras.callbacks.CSVLogger(directory / run_directory.LOG, append=True))
-    made.append(run_callbacks.Checkpoint(directory))
+    steps = settings.checkpoint_steps
+    made.append(run_callbacks.Checkpoint(directory, steps and steps * settings.break_batch))
     return made
 
 
 def fit(settings, team, dataset, start, made_callbacks):
     if start.first_epoch >= settings.epochs:
         return
-    batches = dataset.training(
-        *(settings.batch_size, start.first_epoch, settings.epochs),
-        *(settings.seed, settings.break_batch),
-        augment=tasks.of_run(settings).augment,
-        share=team.share,
-    )
     if FLAGS.distribute:
         held_out = dataset.shared_evaluation("validation", settings.batch_size, team.share)
     else:
         held_out = dataset.evaluation("validation", settings.batch_size)
-    if settings.taught:
-        teacher = distillation.with_hints(start.parent, settings.hint_layers)
-        batches = distillation.with_teacher(batches, teacher)
-    start.model.fit(
-        batches,
-        epochs=settings.epochs,
-        initial_epoch=start.first_epoch,
-        steps_per_epoch=dataset.batches_per_epoch(settings.batch_size) * settings.break_batch,
-        validation_data=held_out,
-        callbacks=made_callbacks,
-        # The data set shuffles itself.
-        shuffle=False,
-        verbose="auto" if sys.stdout.isatty() else 0,
+    steps = dataset.batches_per_epoch(settings.batch_size) * settings.break_batch
+    done = start.first_step * settings.break_batch
+    bounds = [start.first_epoch, settings.epochs]
+    if done and start.first_epoch + 1 < settings.epochs:
+        bounds.insert(1, start.first_epoch + 1)
+    if done:
+        # Keras makes metrics with the first batch: these go on from the sums of the epoch.
+        starting.evaluate(start.model, held_out.take(1))
+    verbose = "auto" if sys.stdout.isatty() else 0
+    # Of a run within an epoch there are two calls.
+    whole = run_callbacks.Whole(
+        *(made_callbacks, start.model, len(bounds) - 1, done, start.sums),
+        **{"epochs": settings.epochs, "steps": steps, "verbose": verbose},
     )
+    for first, last in itertools.pairwise(bounds):
+        start.model.fit(
+            training_batches(settings, team, dataset, start.parent, first, last, done),
+            epochs=last,
+            initial_epoch=first,
+            steps_per_epoch=steps - done,
+            validation_data=held_out,
+            callbacks=whole,
+            # The data set shuffles itself.
+            shuffle=False,
+            verbose=verbose,
+        )
+        done = 0
+
+
+def training_batches(settings, team, dataset, parent, first_epoch, epochs, done):
+    """What this host trains on in these epochs, but for `done` batches of the first one."""
+    batches = dataset.training(
+        *(settings.batch_size, first_epoch, epochs, settings.seed, settings.break_batch),
+        augment=tasks.of_run(settings).augment,
+        share=team.share,
+    ).skip(done)
+    if not settings.taught:
+        return batches
+    with_jax = keras.backend.backend() == "jax"
+    answered = distillation.with_teacher if with_jax else distillation.data_set_with_teacher
+    return answered(batches, distillation.with_hints(parent, settings.hint_layers))
 
 
 # Finish

@@ -27,7 +27,7 @@ TESTS = pathlib.Path(__file__).resolve().parents[1]
         *("layers/test_contract.py", "layers/test_lookup.py", "layers/test_sparsity.py"),
         *("layers/test_deep_lookup.py", "layers/test_depth_to_space.py"),
         *("models/test_super_resolution_models.py", "models/test_pointnet.py"),
-        "training/test_callbacks.py",
+        *("training/test_callbacks.py", "training/test_mixed_precision.py"),
     ],
 )
 def test_on_jax(file):

@@ -2,10 +2,12 @@
 
     python host_runs.py FOLDER '[["--epochs=1", ...], ...]' [--coordinator=... --process=...]
 
-Host 0 writes FOLDER/steps.json: for each run a list of what each batch logged.
+Host 0 writes FOLDER/steps.json: for each run a list of what each batch logged. With TensorFlow the
+processor is as many devices as TENSORFLOW_DEVICES says.
 """
 
 import json
+import os
 import pathlib
 import sys
 
@@ -31,7 +33,17 @@ class Recorder(keras.callbacks.Callback):
         self.steps += [logs[x] for x in ("val_loss", "val_accuracy", "density")]
 
 
+def split_processor(devices):
+    import tensorflow as tf
+
+    processor = tf.config.list_physical_devices("CPU")[0]
+    parts = [tf.config.LogicalDeviceConfiguration()] * devices
+    tf.config.set_logical_device_configuration(processor, parts)
+
+
 def main():
+    if keras.backend.backend() == "tensorflow":
+        split_processor(int(os.environ["TENSORFLOW_DEVICES"]))
     folder, runs, *place = sys.argv[1:]
     recorded, made = [], train.make_callbacks
 
@@ -53,7 +65,8 @@ def main():
     with hosts.joined(flags.distribute, *where) as team:
         leave = team.leave
         # Another run follows; each begins as if it were the first.
-        team.leave = lambda: keras.distribution.set_distribution(None)
+        if team.count > 1:
+            team.leave = lambda: keras.distribution.set_distribution(None)
         for arguments in runs:
             train.story(parse(arguments), team)
             kept.append(recorded[-1].steps)

@@ -16,6 +16,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_lcnn import LookupConv2D
 from tf_lcnn.compression import sites, size_plan
@@ -102,14 +103,28 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused():
         ({"distribute": False, "coordinator": "a:1", "processes": 1, "process": 0}, "together"),
         ({"coordinator": "a", "processes": 1, "process": 0}, "'a': HOST:PORT"),
         ({"coordinator": "a:1", "processes": 2, "process": 2}, "--process must be .* 0 to 1"),
-        ({}, "KERAS_BACKEND=jax"),
+        ({"coordinator": "a:1", "processes": 2, "process": 1}, "several need KERAS_BACKEND=jax"),
     ],
 )
-def test_a_place_that_is_none_is_refused(given, message, monkeypatch):
-    backend = "jax" if given else "tensorflow"
-    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+def test_a_place_that_is_none_is_refused(given, message):
     with pytest.raises(ValueError, match=message), hosts.joined(**{"distribute": True, **given}):
         pass
+
+
+def test_one_device_of_tensorflow_takes_what_several_refuse(monkeypatch):
+    def devices(kind):
+        return [] if kind == "GPU" else [tf.config.LogicalDevice(f"CPU:{i}", kind) for i in names]
+
+    monkeypatch.setattr(tf.config, "list_logical_devices", devices)
+    for names in ("0", "01"):
+        with hosts.joined(True) as team:
+            assert team.devices == len(names) and team.share == (0, 1, len(names))
+            team.check_batch(64, 1, 100)
+            if names == "0":
+                team.check_batch(64, 4, 100)
+                continue
+            with pytest.raises(ValueError, match=r"--break_batch=4: with TensorFlow .* 2, which"):
+                team.check_batch(64, 4, 100)
 
 
 def test_other_examples_have_another_digest():
@@ -178,14 +193,15 @@ def coded(tmp_path_factory):
     return [*start, "--init=random", "--loose_lookups=2", "--loose_rows=1.5", "--tighten_epochs=1"]
 
 
-def environment(devices=1):
+def environment(devices=1, backend="jax"):
     return {
         **os.environ,
-        "KERAS_BACKEND": "jax",
+        "KERAS_BACKEND": backend,
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(ROOT),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "TENSORFLOW_DEVICES": str(devices),
     }
 
 
@@ -197,11 +213,11 @@ def started():
         process.kill()
 
 
-def start_one(*command, devices=1):
+def start_one(*command, devices=1, backend="jax"):
     process = subprocess.Popen(
         [sys.executable, *map(str, command)],
         cwd=ROOT,
-        env=environment(devices),
+        env=environment(devices, backend),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -268,6 +284,31 @@ def test_the_losses_of_all_batches_are_those_of_one_device(recorded, places):
         np.testing.assert_allclose(several, one, rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_the_losses_with_tensorflow_are_those_of_one_device(parent, coded, tmp_path):
+    losses = {}
+    for devices in (1, 4):
+        folder = tmp_path / str(devices)
+        runs = [
+            flags(parent, folder / "top_s", "--epochs=1", "--top_s=2", "--noexport"),
+            [*flags(parent, folder / "top_s", "--epochs=2", "--top_s=2", "--noexport")[1:]],
+            [*coded, *flags(parent, folder / "coded", "--epochs=2", "--noexport")[1:]],
+        ]
+        runs[1].append("--resume")
+        folder.mkdir()
+        program = (RECORDER, folder, json.dumps(runs), "--distribute")
+        process = start_one(*program, devices=devices, backend="tensorflow")
+        [(code, errors)] = ended([process])
+        assert code == 0, errors
+        losses[devices] = json.loads((folder / "steps.json").read_text())
+        kept = saving.load_model(folder / "top_s" / "checkpoint.keras")
+        norms = [x for x in kept.layers if isinstance(x, keras.layers.BatchNormalization)]
+        assert not any(norm.synchronized for norm in norms)
+    assert [len(run) for run in losses[1]] == [9, 9, 18]
+    for several, one in zip(losses[4], losses[1], strict=True):
+        np.testing.assert_allclose(several, one, rtol=1e-5)
+
+
 def checkpoints_begun(run_dir):
     return list(run_dir.glob("partial-*-checkpoint.keras"))
 
@@ -301,7 +342,7 @@ def test_a_run_killed_at_five_moments_is_the_unbroken_one(parent, tmp_path):
     epochs, moments = 12, random.Random(14)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     unbroken = start(1, "train.py", *flags(parent, whole, f"--epochs={epochs}", "--top_s=2"))
-    again = flags(parent, broken, f"--epochs={epochs}", "--top_s=2")
+    again = flags(parent, broken, f"--epochs={epochs}", "--top_s=2", "--checkpoint_steps=2")
     checkpoint = broken / "checkpoint.keras"
     for number, in_checkpoint in enumerate(moments.sample([True, True, False, False, False], 5)):
         resumed = [*again[1:], "--resume"] if checkpoint.is_file() else [*again, "--overwrite"]

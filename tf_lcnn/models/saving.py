@@ -14,10 +14,26 @@ from tf_lcnn import checks, files
 _H5 = b"\x89HDF\r\n\x1a\n"
 
 
-def save_model(model, path):
-    """Saves a .keras file, never a half-written one. One host of several may do it alone."""
+def save_model(model, path, enclosed=None):
+    """Saves a .keras file, never a half-written one. One host of several may do it alone.
+
+    Args:
+        model: a Keras model.
+        path: the file.
+        enclosed: name -> bytes that the file holds too; see `read_enclosed`.
+    """
     with files.replacing(path) as beside, _of_this_host():
         model.save(beside)
+        if enclosed:
+            with zipfile.ZipFile(beside, "a") as archive:
+                for name, content in enclosed.items():
+                    archive.writestr(name, content)
+
+
+def read_enclosed(path, name):
+    """What `save_model` enclosed under this name, bytes; None where there is nothing."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name) if name in archive.namelist() else None
 
 
 @contextlib.contextmanager

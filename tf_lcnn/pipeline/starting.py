@@ -11,7 +11,6 @@ from tf_lcnn import models, tasks
 from tf_lcnn.compression import coding, decisions, planner, reconstruction, size_plan
 from tf_lcnn.compression.convert import lookupify
 from tf_lcnn.graph.trace import sublayers
-from tf_lcnn.layers.lookup import raw_coefficients
 from tf_lcnn.lite import plan_prices, prices
 from tf_lcnn.models import saving, zoo
 from tf_lcnn.pipeline import compressing, sizing
@@ -24,13 +23,16 @@ class Start:
     """What training starts from.
 
     `parent` and `plan` are of a coded run, else None. `earlier` is the optimizer of a run that is
-    resumed, after `first_epoch` epochs.
+    resumed, after `first_epoch` epochs and `first_step` updates of the next one, in which the
+    model's metrics have come to `sums`.
     """
 
     model: keras.Model
     parent: keras.Model | None = None
     plan: size_plan.Plan | None = None
     first_epoch: int = 0
+    first_step: int = 0
+    sums: tuple = ()
     earlier: keras.optimizers.Optimizer | None = None
 
 
@@ -105,7 +107,8 @@ def facts(settings, dataset):
 def resume(settings, dataset, parent, updates):
     """The Start of a run that goes on."""
     start = from_checkpoint(settings, dataset, parent, updates, settings.directory)
-    print(f"Resuming after epoch {start.first_epoch} of {settings.epochs}")
+    within = f", update {start.first_step} of {updates} of the next" if start.first_step else ""
+    print(f"Resuming after epoch {start.first_epoch} of {settings.epochs}{within}")
     return start
 
 
@@ -115,11 +118,11 @@ def from_checkpoint(settings, dataset, parent, updates, folder):
     plan = size_plan.load(folder / run_directory.PLAN) if planned else None
     # With hints the checkpoint has more outputs than there are classes.
     fitting = None if settings.hint_layers else dataset
-    model, epoch = run_directory.load_checkpoint(folder, fitting, updates)
+    model, *behind = run_directory.load_checkpoint(folder, fitting, updates)
     earlier = model.optimizer
     compile_model(settings, model, updates, taught_classes(settings, dataset))
     optimizers.take_over(model.optimizer, earlier, model.trainable_variables)
-    return Start(model, parent, plan, epoch, earlier)
+    return Start(model, parent, plan, *behind, earlier)
 
 
 def packed(start):
@@ -127,15 +130,14 @@ def packed(start):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         start.model.optimizer.build(start.model.trainable_variables)
-        with raw_coefficients():
-            saving.save_model(start.model, folder / run_directory.CHECKPOINT)
+        run_directory.save_checkpoint(folder, start.model, start.sums)
         if start.plan is not None:
             start.plan.save(folder / run_directory.PLAN)
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def unpacked(settings, dataset, parent, files):
-    """The Start of files that `packed` made, for the devices of `hosts.Hosts.spread`."""
+    """The Start of files that `packed` made, for all devices within `hosts.Hosts.spread`."""
     updates = dataset.batches_per_epoch(settings.batch_size)
     # What dropout draws from is in no file, and hosts made other models before.
     keras.utils.set_random_seed(settings.seed)

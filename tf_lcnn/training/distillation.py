@@ -62,6 +62,24 @@ def with_teacher(batches, teacher):
         yield images, ops.convert_to_numpy(rows(labels, teacher.predict_on_batch(images)))
 
 
+def data_set_with_teacher(batches, teacher):
+    """`with_teacher` as a tf.data.Dataset, for TensorFlow.
+
+    On several devices Keras begins with it twice, and would lose what it drew of a generator.
+
+    Args:
+        batches: tf.data.Dataset of (images, labels), of one size all.
+        teacher: see `with_teacher`.
+    """
+    import tensorflow as tf
+
+    images, labels = batches.element_spec
+    answers = tf.TensorSpec((*labels.shape[:1], 1 + teacher.output_shape[-1]), tf.float32)
+    return tf.data.Dataset.from_generator(
+        lambda: with_teacher(batches, teacher), output_signature=(images, answers)
+    ).prefetch(tf.data.AUTOTUNE)
+
+
 def with_answers(images, labels, teacher, batch_size=128):
     """The rows of `with_teacher` for all images at once: float32 array (count, 1 + outputs).
 

@@ -6,6 +6,8 @@ batch normalization too. This file holds what they leave open: that all hosts ru
 one host makes for all, and that a host which dies ends the run on all of them, with its name. For
 that every host keeps a connection to host 0, over which it is known to be alive.
 
+With TensorFlow there is one host, and `tf.distribute.MirroredStrategy` computes on its devices.
+
 A host is a process here: several may run on one machine, each with its own devices.
 """
 
@@ -15,21 +17,15 @@ import hashlib
 import json
 import os
 import pathlib
-import queue
-import socket
 import sys
 import threading
 import time
-from multiprocessing import connection
 
 import keras
-import numpy as np
 
 from tf_lcnn import checks, programs
-
-# A host that has not been heard of for so many seconds is taken for dead.
-SILENCE = 40.0
-_PULSE = 5.0
+from tf_lcnn.graph.trace import sublayers
+from tf_lcnn.training import connections
 
 # How long a host whose computation broke off waits to be told which other one died.
 _GRACE = 20.0
@@ -90,10 +86,18 @@ class Hosts:
         return make()
 
     def spread(self):
-        """From here on models are made for all devices."""
+        """A context in which models are made for all devices; it may last until `leave`."""
+        return contextlib.nullcontext()
+
+    def callbacks(self):
+        """What `fit` needs for a model of all devices, after its other callbacks."""
+        return []
 
     def leave(self):
         """Parts with the others: from here on models are of this host alone, and may differ."""
+
+    def fail(self, error):
+        """Ends the run on all hosts, after an exception on this one."""
 
 
 @contextlib.contextmanager
@@ -105,13 +109,14 @@ def joined(distribute, coordinator=None, processes=None, process=None, timeout=3
     Args:
         distribute: whether to train on several devices at all.
         coordinator: HOST:PORT where host 0 waits for the others. Without it JAX finds out on
-            SLURM, GKE and TPU pods; elsewhere the run has one host, with all its devices.
+            SLURM, GKE and TPU pods; elsewhere, and with TensorFlow, the run has one host, with all
+            its devices.
         processes: how many hosts there are, with `coordinator`.
         process: the number of this one, from 0.
         timeout: seconds to wait for the others.
 
     Raises:
-        ValueError: arguments that do not go together, or another backend than JAX.
+        ValueError: arguments that do not go together, or that this backend has no use for.
     """
     given = [x is not None for x in (coordinator, processes, process)]
     if any(given) and not (all(given) and distribute):
@@ -119,14 +124,17 @@ def joined(distribute, coordinator=None, processes=None, process=None, timeout=3
     if not distribute:
         yield Hosts()
         return
-    if keras.backend.backend() != "jax":
-        raise ValueError(
-            "--distribute needs KERAS_BACKEND=jax: under TensorFlow batch normalization would take "
-            "the statistics of each device by itself, and training depend on how many there are."
-        )
     if coordinator is not None:
         _check_place(coordinator, processes, process)
-    team = _JaxHosts(coordinator, processes, process, timeout)
+    if keras.backend.backend() == "jax":
+        team = _JaxHosts(coordinator, processes, process, timeout)
+    elif coordinator is not None:
+        raise ValueError(
+            f"--coordinator: with {keras.backend.backend()} there is one host, with all its "
+            "devices; several need KERAS_BACKEND=jax."
+        )
+    else:
+        team = _MirroredHost()
     with contextlib.ExitStack() as stack:
         if not team.first:
             # Host 0 tells for all.
@@ -148,6 +156,59 @@ def _check_place(coordinator, processes, process):
     checks.whole_number(process, "--process", least=0, most=processes - 1)
 
 
+class _MirroredHost(Hosts):
+    """One host, with TensorFlow."""
+
+    def __init__(self):
+        import tensorflow as tf
+
+        devices = next(filter(None, map(tf.config.list_logical_devices, ("GPU", "CPU"))))
+        self.devices = len(devices)
+        self._strategy = None
+        if self.devices > 1:
+            self._strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
+
+    def check_batch(self, batch_size, parts, examples):
+        super().check_batch(batch_size, parts, examples)
+        if parts > 1 and self._strategy is not None:
+            raise ValueError(
+                f"--break_batch={parts}: with TensorFlow Keras sums parts of a batch on one device "
+                f"only, and there are {self.devices}, which have a part of it each already. Leave "
+                "it out, or take KERAS_BACKEND=jax."
+            )
+
+    def spread(self):
+        return super().spread() if self._strategy is None else self._strategy.scope()
+
+    def callbacks(self):
+        return [] if self._strategy is None else [_Synchronized()]
+
+
+class _Synchronized(keras.callbacks.Callback):
+    """Batch normalization takes its statistics over all devices of a strategy.
+
+    During steps alone: JAX loads no layer that was saved so.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._layers = []
+
+    def on_train_begin(self, logs=None):
+        kind = keras.layers.BatchNormalization
+        self._layers = [layer for layer in sublayers(self.model) if isinstance(layer, kind)]
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._synchronize(True)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._synchronize(False)
+
+    def _synchronize(self, on):
+        for layer in self._layers:
+            layer.synchronized = on
+
+
 class _JaxHosts(Hosts):
     def __init__(self, coordinator, processes, process, timeout):
         import jax
@@ -162,7 +223,9 @@ class _JaxHosts(Hosts):
                 f"Host {self.index} has {jax.local_device_count()} of the {self.devices} devices "
                 f"of {self.count} hosts: all hosts need equally many."
             )
-        self._lines = _Lines(self.index, self.count, coordinator) if self.count > 1 else None
+        self._lines = (
+            connections.Connections(self.index, self.count, coordinator) if self.count > 1 else None
+        )
 
     def agree(self, facts):
         if self._lines is None:
@@ -190,6 +253,7 @@ class _JaxHosts(Hosts):
         # Each host makes its own rows.
         parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
         keras.distribution.set_distribution(parallel)
+        return super().spread()
 
     def leave(self):
         import jax
@@ -201,7 +265,6 @@ class _JaxHosts(Hosts):
             jax.distributed.shutdown()
 
     def fail(self, error):
-        """Ends the run on all hosts, after an exception on this one."""
         if self._lines is None or self._left:
             return
         if isinstance(error, self._error):
@@ -212,13 +275,7 @@ class _JaxHosts(Hosts):
             line = f"{type(error).__name__}: {line}"
         self._lines.end(f"{self._lines.named(self.index)} stopped: {line}")
         # JAX would wait for the others; this runs before its own farewell.
-        atexit.register(_exit)
-
-
-def _exit():
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(1)
+        atexit.register(connections.leave_at_once)
 
 
 def _connect_jax(jax, coordinator, processes, process, timeout):
@@ -226,7 +283,7 @@ def _connect_jax(jax, coordinator, processes, process, timeout):
 
     def give_up():
         where = f"at {coordinator}" if coordinator else "where the cluster says"
-        _die(
+        connections.die(
             f"After {timeout} s not all hosts have met {where}: is host 0 running there, "
             "and are all of them started? --timeout is how long to wait."
         )
@@ -247,134 +304,6 @@ def _connect_jax(jax, coordinator, processes, process, timeout):
             raise
     finally:
         timer.cancel()
-
-
-def _die(line):
-    """Ends this process at once, whatever its main thread waits for."""
-    print(f"{pathlib.Path(sys.argv[0]).name}: {line}", file=sys.stderr)
-    _exit()
-
-
-class _Lines:
-    """Connections of all hosts with host 0: who is alive, and what all have to know.
-
-    A message is a kind, one byte, and its content. What kills a process closes its connection, so
-    the others know at once; a machine that loses power falls silent.
-    """
-
-    ALIVE, CONTENT, END, LEAVE = b"a", b"c", b"e", b"l"
-
-    def __init__(self, index, count, coordinator):
-        self._index = index
-        self._names = {index: socket.gethostname()}
-        self._peers, self._received = {}, {}
-        self._lock = threading.Lock()
-        self._leaving = False
-        if index == 0:
-            self._listen(count, coordinator)
-        else:
-            address = _shared_address()
-            self._add(0, connection.Client(address))
-            self._send(0, self.CONTENT, json.dumps([index, self._names[index]]).encode())
-        # The names of all, on all.
-        names = self.spread(json.dumps(self._names).encode())
-        self._names = {int(number): name for number, name in json.loads(names).items()}
-        threading.Thread(target=self._pulse, daemon=True).start()
-
-    def _listen(self, count, coordinator):
-        host = coordinator.rpartition(":")[0] if coordinator else socket.gethostname()
-        with connection.Listener(("", 0), backlog=count) as listener:
-            _shared_address((host, listener.address[1]))
-            for _ in range(count - 1):
-                peer = listener.accept()
-                number, name = json.loads(peer.recv_bytes()[1:])
-                self._names[number] = name
-                self._add(number, peer)
-
-    def _add(self, number, peer):
-        self._peers[number] = peer
-        self._received[number] = queue.Queue()
-        threading.Thread(target=self._read, args=(number, peer), daemon=True).start()
-
-    def named(self, number):
-        """How a host is called in messages."""
-        return f"Host {number} ({self._names.get(number, 'unknown')})"
-
-    def gathered(self, content):
-        """The contents of all hosts in their order, on host 0; on others None."""
-        if self._index != 0:
-            self._send(0, self.CONTENT, content)
-            return None
-        return [content, *(self._received[i].get() for i in sorted(self._peers))]
-
-    def spread(self, content):
-        """The content of host 0, on all."""
-        if self._index != 0:
-            return self._received[0].get()
-        for number in self._peers:
-            self._send(number, self.CONTENT, content)
-        return content
-
-    def leave(self):
-        """From here on others may go."""
-        self._leaving = True
-        for number in self._peers:
-            self._send(number, self.LEAVE)
-
-    def end(self, line):
-        """Ends all other hosts with this line."""
-        self._leaving = True
-        for number in self._peers:
-            self._send(number, self.END, line.encode())
-
-    def _send(self, number, kind, content=b""):
-        # One that is gone is noticed where it is read from.
-        with contextlib.suppress(OSError), self._lock:
-            self._peers[number].send_bytes(kind + content)
-
-    def _pulse(self):
-        while not self._leaving:
-            for number in self._peers:
-                self._send(number, self.ALIVE)
-            time.sleep(_PULSE)
-
-    def _read(self, number, peer):
-        while True:
-            try:
-                if not peer.poll(SILENCE):
-                    self._lost(number, f"has been silent for {SILENCE:.0f} s")
-                message = peer.recv_bytes()
-            except (EOFError, OSError):
-                self._lost(number, "has died")
-                return
-            kind, content = message[:1], message[1:]
-            if kind == self.LEAVE:
-                return
-            if kind == self.END:
-                line = content.decode()
-                self.end(line)
-                _die(line)
-            if kind == self.CONTENT:
-                self._received[number].put(content)
-
-    def _lost(self, number, how):
-        if self._leaving:
-            return
-        line = f"{self.named(number)} {how}: the run ends; --resume goes on with it."
-        self.end(line)
-        _die(line)
-
-
-def _shared_address(address=None):
-    """The address (host, port) that host 0 gives, on all hosts."""
-    from jax.experimental import multihost_utils
-
-    text = np.zeros(512, np.uint8)
-    if address is not None:
-        encoded = json.dumps(address).encode()
-        text[: len(encoded)] = list(encoded)
-    text = np.asarray(multihost_utils.broadcast_one_to_all(text)).astype(np.uint8)
-    return tuple(json.loads(text.tobytes().rstrip(b"\0")))
 
 
 def code():

@@ -18,7 +18,7 @@ FREE = (
         "test_only",
         "benchmark",
     ),
-    *("tensorboard", "export", "coding_cache", "prices"),
+    *("tensorboard", "export", "coding_cache", "prices", "checkpoint_steps"),
 )
 
 # Files, which may lie elsewhere by now: their names have to be the same.
@@ -95,6 +95,7 @@ class Run:
     run_dir: str | None
     overwrite: bool
     resume: bool
+    checkpoint_steps: int | None
     retrain: str | None
     test_only: bool
     benchmark: bool

@@ -6,8 +6,12 @@ import os
 import pathlib
 import shutil
 
+import keras
+import numpy as np
+
 from tf_lcnn import files
-from tf_lcnn.models.saving import load_model
+from tf_lcnn.layers.lookup import raw_coefficients
+from tf_lcnn.models.saving import load_model, read_enclosed, save_model
 from tf_lcnn.tasks import super_resolution
 
 CHECKPOINT = "checkpoint.keras"
@@ -108,8 +112,33 @@ def _clear(path, keep=False):
         path.rmdir()
 
 
+# In a checkpoint: the sums that the metrics of its epoch have come to.
+_SUMS = "sums.npz"
+
+
+def save_checkpoint(run_dir, model, sums=()):
+    """Saves a model and its optimizer, to go on from, whole or not at all.
+
+    It holds the coefficients as they are trained, so that a run that goes on from it is the
+    unbroken one.
+
+    Args:
+        run_dir: a directory.
+        model: compiled; its optimizer is built.
+        sums: arrays, the values of the model's metrics in an epoch that is not over.
+    """
+    packed = io.BytesIO()
+    np.savez(packed, *sums)
+    with raw_coefficients():
+        save_model(model, run_dir / CHECKPOINT, {_SUMS: packed.getvalue()} if sums else None)
+
+
 def load_checkpoint(run_dir, images, updates_per_epoch):
-    """The model of an interrupted run, with its optimizer, and the epochs it has behind it.
+    """The model of an interrupted run, with its optimizer, and what it has behind it.
+
+    Returns:
+        the model; full epochs; updates in the epoch that is not over; and the `sums` that it was
+        saved with.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -121,7 +150,10 @@ def load_checkpoint(run_dir, images, updates_per_epoch):
     model = load_model(path, images)
     if model.optimizer is None:
         raise ValueError(f"{path} was saved without its optimizer: nothing to resume.")
-    return model, int(model.optimizer.iterations) // updates_per_epoch
+    updates = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+    stored = read_enclosed(path, _SUMS)
+    sums = () if stored is None else tuple(np.load(io.BytesIO(stored)).values())
+    return model, *divmod(updates, updates_per_epoch), sums
 
 
 def write_flags(run_dir, used):
