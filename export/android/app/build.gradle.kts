@@ -20,13 +20,17 @@ android {
         sourceCompatibility = JavaVersion.VERSION_11
         targetCompatibility = JavaVersion.VERSION_11
     }
+
+    testOptions {
+        unitTests.isIncludeAndroidResources = true
+    }
 }
 
 dependencies {
-    implementation(libs.androidx.activity)
     implementation(libs.litert)
 
     testImplementation(libs.junit)
+    testImplementation(libs.robolectric)
     // On a phone org.json is part of Android; in a unit test Android's classes are empty.
     testImplementation(libs.json)
 }

@@ -1,14 +1,14 @@
 package com.example.lcnn
 
 import java.io.File
-import java.io.IOException
+import java.util.zip.ZipException
 import java.util.zip.ZipFile
 import org.json.JSONArray
 import org.json.JSONException
 import org.json.JSONObject
 
-/** The file has no metadata that this app understands. */
-class MetadataException(message: String, cause: Throwable? = null) : Exception(message, cause)
+/** A model that this app cannot run; the message is one line that says why. */
+class ModelException(message: String, cause: Throwable? = null) : Exception(message, cause)
 
 /**
  * How a photo becomes the input of the model.
@@ -26,34 +26,49 @@ data class InputSpec(
     val shortSide: Int?,
 )
 
-/** What an exported .tflite says of itself, in the ZIP archive appended to it. */
-data class Metadata(val name: String, val labels: List<String>, val input: InputSpec) {
+/**
+ * What an exported .tflite says of itself, in the ZIP archive appended to it.
+ *
+ * @property labels null where the file has none.
+ * @property input null where the file does not say how it wants its photos.
+ */
+data class Metadata(val labels: List<String>? = null, val input: InputSpec? = null) {
 
     companion object {
         private const val FORMAT = 1
 
-        /** @throws MetadataException if there is no archive, or not what it should hold. */
-        fun read(file: File): Metadata =
-            try {
-                ZipFile(file).use { parse(it.text("labels.txt"), it.text("tf_lcnn.json")) }
-            } catch (error: IOException) {
-                throw MetadataException("${file.name} holds no metadata: ${error.message}", error)
+        /** @throws ModelException if the archive does not hold what it should. */
+        fun read(file: File): Metadata {
+            val archive =
+                try {
+                    ZipFile(file)
+                } catch (error: ZipException) {
+                    return Metadata()
+                }
+            return try {
+                archive.use {
+                    val labels = it.text("labels.txt")?.let(::lines)
+                    Metadata(labels, it.text("tf_lcnn.json")?.let(::parse))
+                }
+            } catch (error: ZipException) {
+                throw ModelException("its metadata is damaged: ${error.message}", error)
             } catch (error: JSONException) {
-                throw MetadataException("tf_lcnn.json is damaged: ${error.message}", error)
+                throw ModelException("its tf_lcnn.json is damaged: ${error.message}", error)
             }
-
-        private fun ZipFile.text(member: String): String {
-            val entry = getEntry(member) ?: throw MetadataException("$member is missing.")
-            return getInputStream(entry).use { it.readBytes().toString(Charsets.UTF_8) }
         }
 
-        private fun parse(labels: String, json: String): Metadata {
+        private fun ZipFile.text(member: String): String? =
+            getEntry(member)?.let { entry ->
+                getInputStream(entry).use { it.readBytes().toString(Charsets.UTF_8) }
+            }
+
+        private fun parse(json: String): InputSpec {
             val root = JSONObject(json)
             val format = root.getInt("format")
             expect(format == FORMAT) { "metadata of format $format; this app reads $FORMAT" }
             val output = root.getString("output")
             expect(output == "logits") { "output $output; this app reads logits" }
-            return Metadata(root.getString("name"), lines(labels), input(root.getJSONObject("input")))
+            return input(root.getJSONObject("input"))
         }
 
         // Not lines(): a file that ends in a line break has no empty last class.
@@ -85,7 +100,17 @@ data class Metadata(val name: String, val labels: List<String>, val input: Input
         private fun JSONArray.doubles(): List<Double> = List(length()) { getDouble(it) }
 
         private fun expect(holds: Boolean, found: () -> String) {
-            if (!holds) throw MetadataException("The model file has ${found()}.")
+            if (!holds) throw ModelException("it has ${found()}.")
         }
+    }
+}
+
+/** @throws ModelException if the file is no .tflite at all. */
+fun checkTflite(file: File) {
+    // FlatBuffers have the kind of the file after four bytes.
+    val head = ByteArray(8)
+    val read = file.inputStream().use { it.read(head) }
+    if (read < head.size || String(head, 4, 4, Charsets.ISO_8859_1) != "TFL3") {
+        throw ModelException("no .tflite file.")
     }
 }

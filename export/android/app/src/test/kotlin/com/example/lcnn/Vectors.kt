@@ -3,7 +3,7 @@ package com.example.lcnn
 import org.json.JSONArray
 import org.json.JSONObject
 
-/** What the Python side of the project expects too; see tests/test_android.py there. */
+/** What the Python side of the project expects too; see tests/export/test_android.py there. */
 object Vectors {
     private val root =
         JSONObject(Vectors::class.java.getResource("/vectors.json")!!.readText())
@@ -19,6 +19,12 @@ fun JSONArray.doubles() = List(length()) { getDouble(it) }
 fun JSONArray.ints() = List(length()) { getInt(it) }
 
 fun JSONArray.strings() = List(length()) { getString(it) }
+
+/** Rows of 0xAARRGGBB. */
+fun JSONArray.pixels(): IntArray {
+    val words = strings().joinToString(" ").split(" ")
+    return IntArray(words.size) { words[it].toLong(16).toInt() }
+}
 
 fun JSONObject.inputSpec() =
     InputSpec(

@@ -14,7 +14,14 @@ class Photo(val pixels: IntArray, val width: Int, val height: Int)
 enum class TensorType(val bytes: Int) {
     FLOAT32(4),
     INT8(1),
-    UINT8(1),
+    UINT8(1);
+
+    companion object {
+        /** @throws ModelException if this app has no numbers of that type. */
+        fun of(name: String): TensorType =
+            values().find { it.name == name }
+                ?: throw ModelException("it has a tensor of $name; FLOAT32, INT8 and UINT8 work.")
+    }
 }
 
 /** A tensor's values; quantized ones stand for scale * (value - zeroPoint). */
@@ -137,8 +144,3 @@ fun softmax(logits: FloatArray): FloatArray {
 /** Indices of the largest values, largest first; of equal ones the first. */
 fun largest(values: FloatArray, count: Int): List<Int> =
     values.indices.sortedByDescending { values[it] }.take(count)
-
-fun median(values: List<Double>): Double {
-    val sorted = values.sorted()
-    return (sorted[(sorted.size - 1) / 2] + sorted[sorted.size / 2]) / 2
-}

@@ -8,13 +8,13 @@ import org.tensorflow.lite.Delegate
  *
  * Close it after the interpreter that uses it.
  *
- * @throws UnsatisfiedLinkError if it was not built into the app.
+ * @throws UnsatisfiedLinkError if it was not built into the app: see [available].
  */
 class LcnnDelegate(threads: Int) : Delegate {
     private var handle: Long
 
     init {
-        System.loadLibrary("lcnn_jni")
+        System.loadLibrary(LIBRARY)
         handle = create(threads)
         require(handle != 0L) { "The delegate takes 1 to 64 threads, not $threads." }
     }
@@ -29,4 +29,18 @@ class LcnnDelegate(threads: Int) : Delegate {
     private external fun create(threads: Int): Long
 
     private external fun destroy(handle: Long)
+
+    companion object {
+        private const val LIBRARY = "lcnn_jni"
+
+        /** Whether it was built into the app. */
+        val available: Boolean by lazy {
+            try {
+                System.loadLibrary(LIBRARY)
+                true
+            } catch (error: UnsatisfiedLinkError) {
+                false
+            }
+        }
+    }
 }
