@@ -1,82 +1,11 @@
-"""Exports a trained .keras file to .tflite, with a report and a proof.
+"""Exports a .keras file to .tflite, with a report and a proof.
 
     python export/tflite.py --model=runs/resnet_lcnn/model.keras --dataset=digits --quantize=int8
 
-The file is compared with the Keras model on the test images of the data set; int8 measures its
-ranges on training images.
+It is `tf-lcnn export`; `--help` has its flags, and tf_lcnn/commands/export.py more.
 """
 
-import pathlib
-
-from absl import flags
-
-from tf_lcnn import checks, programs
-from tf_lcnn.data import datasets
-from tf_lcnn.lite import converter, export, prices, proof
-from tf_lcnn.lite.choice import AUTO
-from tf_lcnn.lite.lowerings import LOWERINGS
-from tf_lcnn.models import saving
-
-FLAGS = flags.FLAGS
-
-flags.DEFINE_string("model", None, "The trained .keras file.", required=True)
-flags.DEFINE_string("out", None, "The .tflite to write; default: beside the model.")
-flags.DEFINE_string("report", None, "Where to write the report as JSON; default: OUT.json.")
-flags.DEFINE_string("dataset", "digits", "digits, image_folder, or a TFDS name like cifar10.")
-flags.DEFINE_string("data_dir", None, "Where the data lies; for image_folder a folder or zip.")
-flags.DEFINE_list("class_names", None, "Classes of image_folder in the order of their labels.")
-flags.DEFINE_string(
-    "preprocessing",
-    "own",
-    "How pixels become inputs, as in training: own (statistics of the training images), "
-    f"{', '.join(datasets.PREPROCESSING)}, or mean,std of pixels 0 to 255.",
-)
-flags.DEFINE_enum("lowering", AUTO, [AUTO, *LOWERINGS], "Of lookup layers.")
-flags.DEFINE_enum("optimize", "speed", prices.OPTIMIZE, "Decides between equal times.")
-flags.DEFINE_enum("quantize", "none", ["none", *converter.QUANTIZATIONS], "Quantization.")
-flags.DEFINE_enum("io", "float32", converter.IO_TYPES, "Type of input and output, for int8.")
-flags.DEFINE_boolean("delegate", False, "The file is for LiteRT with the native delegate.")
-flags.DEFINE_integer("examples", 200, "Training images that int8 measures on.", lower_bound=1)
-flags.DEFINE_boolean("layerwise", True, "Measure each lookup layer alone, for the report.")
-flags.DEFINE_boolean("calibrate", False, "Measure this machine first and keep it in --prices.")
-flags.DEFINE_string("prices", None, "JSON of what a machine takes; default: a typical one.")
-
-
-def main():
-    out = pathlib.Path(FLAGS.out or pathlib.Path(FLAGS.model).with_suffix(".tflite"))
-    report_path = checks.file_to_write(FLAGS.report or out.with_suffix(".json"))
-    model = saving.load_model(FLAGS.model)
-    *size, channels = model.input_shape[1:]
-    dataset = datasets.load(
-        FLAGS.dataset,
-        FLAGS.data_dir,
-        image_size=None if None in size else size,
-        channels=channels,
-        class_names=FLAGS.class_names,
-        preprocessing=FLAGS.preprocessing,
-    )
-    dataset.refuse_mismatch(model, FLAGS.model)
-    quantize = None if FLAGS.quantize == "none" else FLAGS.quantize
-    calibration = dataset.sample("train", FLAGS.examples)
-    report = export.export(
-        model,
-        out,
-        dataset.evaluation("test", 100),
-        lowering=FLAGS.lowering,
-        optimize=FLAGS.optimize,
-        prices=prices.calibrate(FLAGS.prices)
-        if FLAGS.calibrate
-        else FLAGS.prices or prices.DEFAULT,
-        delegate=FLAGS.delegate,
-        quantize=quantize,
-        calibration=calibration,
-        io=FLAGS.io,
-        dataset=dataset,
-        layerwise=calibration if FLAGS.layerwise else None,
-    )
-    report.write_json(report_path)
-    print(report)
-
+from tf_lcnn.commands import export
 
 if __name__ == "__main__":
-    programs.run(main, errors=[proof.ProofError])
+    export.start()

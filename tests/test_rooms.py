@@ -8,6 +8,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "tf_lcnn"
 ROOMS = (
     *(
         "quiet",
+        "places",
         "files",
         "markup",
         "checks",
@@ -20,12 +21,12 @@ ROOMS = (
         "models",
         "training",
     ),
-    *("compression", "lite", "pipeline"),
+    *("compression", "lite", "pipeline", "commands"),
 )
 # A leaf: it imports nothing of the package but these, and only these import it: what makes files,
-# and the one room below it, that joins everything.
+# and the two rooms below it, that join everything.
 LEAF = "runtime"
-LEAF_IMPORTERS = ("lite", "pipeline")
+LEAF_IMPORTERS = ("lite", "pipeline", "commands")
 LEAF_IMPORTS = ("quiet", "files", "checks")
 
 

@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
-    # Only where it is used: it imports LiteRT, which training on another backend does without.
+    # Only where it is used: it imports TensorFlow, which training on another backend does without.
     if name == "compress":
         from tf_lcnn.pipeline.compressing import compress
 

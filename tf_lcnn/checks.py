@@ -1,5 +1,6 @@
 """Checks at the doors of the library: numbers, and examples in every form that is natural."""
 
+import importlib
 import numbers
 import os
 import pathlib
@@ -13,6 +14,33 @@ _TAKEN = (
     "an array (count, ...), a pair (inputs, labels) of arrays, or a tf.data.Dataset, generator or "
     "keras.utils.PyDataset of batches"
 )
+
+
+class MissingExtraError(ImportError):
+    """A package is not installed that an extra of this one brings."""
+
+
+def imported(name, extra, what):
+    """The module of this name.
+
+    Args:
+        name: dotted.
+        extra: the extra of this package that brings it.
+        what: what needs it, in the plural, for the message.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    package = name.partition(".")[0]
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # Of what it imports itself it says more.
+        if (error.name or "").partition(".")[0] != package:
+            raise
+        raise MissingExtraError(
+            f'{what} need {package}, which is not installed: pip install "tf-lcnn[{extra}]".'
+        ) from None
 
 
 def whole_number(value, what, least=1, most=None):

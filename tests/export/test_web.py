@@ -203,7 +203,7 @@ def test_what_is_kept_for_offline_use_is_what_there_is(package):
 
 
 def test_litert_imports_its_loader_from_a_file(package):
-    found = web.litert(package)
+    found = web.litert_files(package)
     assert found["litert/index.js"] == b'import { a } from "../loader.js";'
     assert "litert/litert_wasm_threaded_internal.js" in found
     assert not [name for name in found if "jspi" in name]

@@ -73,5 +73,5 @@ def test_a_bad_line_among_the_checksums_is_named(folder, line):
 def test_without_its_checksums_a_folder_has_no_weights(folder):
     (folder / "SHA256SUMS").unlink()
     assert zoo.names() == []
-    with pytest.raises(FileNotFoundError, match="it comes with a checkout"):
+    with pytest.raises(FileNotFoundError, match="come with a checkout"):
         zoo.load("resnet21")

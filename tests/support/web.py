@@ -1,10 +1,9 @@
-"""export/web.py as a module: `export` is a folder of programs, and no package."""
+"""The command `web`, and the checkout that its page lies in."""
 
-import importlib.util
 import pathlib
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tf_lcnn.commands import web as program
 
-_spec = importlib.util.spec_from_file_location("web_program", ROOT / "export" / "web.py")
-program = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(program)
+__all__ = ["ROOT", "program"]
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]

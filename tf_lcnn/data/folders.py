@@ -49,7 +49,7 @@ def image_folder(data_dir, channels=3, class_names=None):
     if "test" not in parts and "validation" in parts:
         # One part apart from train is the test; validation then comes out of train.
         parts["test"] = parts.pop("validation")
-    decode = _decoder(channels, data_dir, in_files)
+    decode = decoder(channels, in_files)
     if in_files and max(map(len, parts.values())) > CHECKED_IMAGES:
         decode = naming(decode, channels)
     splits, sizes = {}, set()
@@ -188,7 +188,13 @@ def _refuse_empty_classes(data_dir, folders, images):
             )
 
 
-def _decoder(channels, data_dir, in_files):
+def decoder(channels, in_files):
+    """The function from a path, or with `in_files` false from encoded bytes, to a uint8 image.
+
+    Args:
+        channels: 3, or 1 for gray.
+    """
+
     def decode(payload):
         encoded = tf.io.read_file(payload) if in_files else payload
         return _gray(encoded) if channels == 1 else _color(encoded)

@@ -27,7 +27,8 @@ def digits():
 
 def tensorflow_dataset(name, data_dir, download):
     """The parts, class names, decoding and stored shape of an image classification set of TFDS."""
-    import tensorflow_datasets as tfds
+    what = f"Data sets other than digits and image_folder, like {name!r},"
+    tfds = checks.imported("tensorflow_datasets", "tfds", what)
 
     try:
         builder = tfds.builder(name, data_dir=data_dir)

@@ -5,7 +5,6 @@ import contextlib
 import os
 
 import keras
-from ai_edge_litert import schema_py_generated as schema
 
 from tf_lcnn import checks, files, tasks
 from tf_lcnn.costs.counting import profile
@@ -22,6 +21,7 @@ from tf_lcnn.lite.prices import load as load_prices
 from tf_lcnn.lite.proof import TABLES, ProofError, compare
 from tf_lcnn.lite.ranges import equalize
 from tf_lcnn.lite.report import Report
+from tf_lcnn.runtime import litert
 from tf_lcnn.runtime.interpreter import parse
 
 
@@ -103,14 +103,13 @@ def operators(content):
         ProofError: an operator is not builtin; a phone's runtime would not have it.
     """
     model = parse(content)
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items()}
     # Old codes have a field of their own.
     codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
     custom = [c.customCode.decode() for c in model.operatorCodes if c.customCode]
     if custom:
         raise ProofError(f"The file has operators that are not builtin: {', '.join(custom)}.")
     used = [op.opcodeIndex for graph in model.subgraphs for op in graph.operators]
-    return dict(collections.Counter(names[codes[index]] for index in used))
+    return dict(collections.Counter(litert.operators()[codes[index]] for index in used))
 
 
 def export(

@@ -8,20 +8,16 @@ lies between two int8 numbers, and rounding twice is rounding once.
 import collections
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
-_OPERATOR = schema.BuiltinOperator
+from tf_lcnn.runtime import litert
 
 # Operators that bring their result to any scale, and that read numbers of any scale without
 # constants made for it, as a convolution's bias is.
 _PRODUCERS = {
-    *(_OPERATOR.CONV_2D, _OPERATOR.DEPTHWISE_CONV_2D, _OPERATOR.FULLY_CONNECTED),
-    *(_OPERATOR.ADD, _OPERATOR.SUB, _OPERATOR.MUL, _OPERATOR.QUANTIZE),
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"),
+    *("ADD", "SUB", "MUL", "QUANTIZE"),
 }
-_CONSUMERS = {
-    *(_OPERATOR.DEQUANTIZE, _OPERATOR.RESHAPE, _OPERATOR.ADD, _OPERATOR.SUB, _OPERATOR.MUL),
-    _OPERATOR.QUANTIZE,
-}
+_CONSUMERS = {"DEQUANTIZE", "RESHAPE", "ADD", "SUB", "MUL", "QUANTIZE"}
 
 
 def fitted(content, forms):
@@ -39,7 +35,7 @@ def fitted(content, forms):
     """
     steps = {np.float32(form.step / 2): form.step for form in forms if form.has_middle}
     content = bytearray(content)
-    model = schema.Model.GetRootAs(content, 0)
+    model = litert.schema.Model.GetRootAs(content, 0)
     graph = model.Subgraphs(0)
     operators = [graph.Operators(i) for i in range(graph.OperatorsLength())]
     made, read = {}, collections.defaultdict(list)
@@ -49,21 +45,21 @@ def fitted(content, forms):
             read[int(index)].append(operator)
     fitting = set()
     for operator in operators:
-        if _code(model, operator) != _OPERATOR.FLOOR_DIV:
+        if _name(model, operator) != "FLOOR_DIV":
             continue
         number, divisor = map(int, operator.InputsAsNumpy())
         step = steps.get(_constant(model, graph.Tensors(divisor)))
         before = made.get(number)
-        if step is None or _code(model, before) != _OPERATOR.DEQUANTIZE:
+        if step is None or _name(model, before) != "DEQUANTIZE":
             continue
         numbers = [int(before.Inputs(0))]
-        while _code(model, made.get(numbers[-1])) == _OPERATOR.RESHAPE:
+        while _name(model, made.get(numbers[-1])) == "RESHAPE":
             # Of one scale on both sides.
             numbers.append(int(made[numbers[-1]].Inputs(0)))
-        fits = _code(model, made.get(numbers[-1])) in _PRODUCERS
+        fits = _name(model, made.get(numbers[-1])) in _PRODUCERS
         # Of tables that read the same numbers with other steps, the first has its way.
         fits = fits and not fitting.intersection(numbers)
-        if fits and all(_code(model, x) in _CONSUMERS for i in numbers for x in read[i]):
+        if fits and all(_name(model, x) in _CONSUMERS for i in numbers for x in read[i]):
             fitting.update(numbers)
             for index in numbers:
                 # A view: the numbers stand in the bytes themselves.
@@ -79,17 +75,17 @@ def _coarser(scale, step):
     return step / count if count > 0 else scale
 
 
-def _code(model, operator):
-    """The BuiltinOperator of an operator; None of None."""
+def _name(model, operator):
+    """The name of an operator; None of None."""
     if operator is None:
         return None
     code = model.OperatorCodes(operator.OpcodeIndex())
     # Old codes have a field of their own.
-    return max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    return litert.operators()[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
 
 
 def _constant(model, tensor):
     """The first float32 number of a constant tensor; None for what is none."""
     data = model.Buffers(tensor.Buffer()).DataAsNumpy()
-    is_constant = tensor.Type() == schema.TensorType.FLOAT32 and np.size(data) > 1
+    is_constant = tensor.Type() == litert.schema.TensorType.FLOAT32 and np.size(data) > 1
     return np.frombuffer(data.tobytes(), np.float32)[0] if is_constant else None

@@ -7,8 +7,8 @@ depends on the size (a resize, a transposed convolution) compute it when they ru
 import dataclasses
 
 import numpy as np
-from ai_edge_litert import interpreter as litert
-from ai_edge_litert import schema_py_generated as schema
+
+from tf_lcnn.runtime import litert
 
 # Lowerings without a number that depends on the size; `gather` cuts planes of a fixed one.
 LOWERINGS = ("sparse", "folded")
@@ -64,16 +64,16 @@ def with_default(content, shape):
     The converter writes a size of 1 in their place, and a runtime that does not resize would run
     on that.
     """
-    interpreter = litert.Interpreter(
+    interpreter = litert.interpreter.Interpreter(
         model_content=content,
         # Delegates keep the shapes between their operators to themselves.
-        experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_op_resolver_type=litert.interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], (1, *shape))
     interpreter.allocate_tensors()
     shapes = {tensor["index"]: tensor["shape"] for tensor in interpreter.get_tensor_details()}
     content = bytearray(content)
-    graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
+    graph = litert.schema.Model.GetRootAs(content, 0).Subgraphs(0)
     for index in range(graph.TensorsLength()):
         tensor = graph.Tensors(index)
         if tensor.ShapeSignatureLength() and -1 in tensor.ShapeSignatureAsNumpy():

@@ -1,12 +1,16 @@
-"""Trained weights that come with the project, by name: the folder zoo/ of a checkout."""
+"""Trained weights that come with the project, by name: the folder zoo/.
+
+A checkout has all of them, an installed package those that were trained here.
+"""
 
 import hashlib
-import pathlib
 import re
 
 import keras
 
-FOLDER = pathlib.Path(__file__).resolve().parents[2] / "zoo"
+from tf_lcnn import places
+
+FOLDER = places.ZOO
 SUMS = "SHA256SUMS"
 
 
@@ -34,8 +38,11 @@ def path(name):
                 f"{file} has no checksum in {SUMS}: it is a file of your own, which "
                 "models.saving.load_model reads."
             )
-        there = ", ".join(names()) or "nothing: it comes with a checkout of the project"
-        raise FileNotFoundError(f"No weights {name!r} in {FOLDER}, which has {there}.")
+        there = ", ".join(names()) or "nothing"
+        raise FileNotFoundError(
+            f"No weights {name!r} in {FOLDER}, which has {there}; all of them come "
+            "with a checkout of the project."
+        )
     if hashlib.sha256(file.read_bytes()).hexdigest() != _checksums()[file.name]:
         raise ValueError(f"{file} is damaged: it does not have the checksum in {FOLDER / SUMS}.")
     return file

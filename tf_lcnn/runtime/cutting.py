@@ -6,18 +6,10 @@ import itertools
 
 import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from tf_lcnn.runtime import litert
 from tf_lcnn.runtime.interpreter import parse
 
-_OPERATORS = {
-    code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
-}
-# The operands that can stand for what another layer computes.
-_DRAWN = {
-    schema.TensorType.FLOAT32: lambda rng, shape: rng.normal(size=shape).astype(np.float32),
-    schema.TensorType.INT8: lambda rng, shape: rng.integers(-128, 128, shape).astype(np.int8),
-}
 # How TensorFlow's operations begin that make a layer of weights.
 _PRODUCTS = ("conv", "Conv", "depthwise", "MatMul")
 
@@ -87,20 +79,21 @@ def _layer_file(model, title, operators):
     operands = [t for t in used if t not in made and not _has_data(model, graph.tensors[t])]
     if not outputs or not operands:
         return None
-    if any(graph.tensors[t].type not in _DRAWN for t in (*operands, outputs[-1])):
+    draw = _drawn()
+    if any(graph.tensors[t].type not in draw for t in (*operands, outputs[-1])):
         return None
-    part, buffers = schema.SubGraphT(), [schema.BufferT()]
+    part, buffers = litert.schema.SubGraphT(), [litert.schema.BufferT()]
     part.tensors, numbers = [], {tensor: number for number, tensor in enumerate(used)}
     for index in used:
         tensor = copy.copy(graph.tensors[index])
         data = model.buffers[tensor.buffer].data
         if index in operands[1:]:
-            drawn = _DRAWN[tensor.type](np.random.default_rng(0), tuple(tensor.shape))
+            drawn = draw[tensor.type](np.random.default_rng(0), tuple(tensor.shape))
             data = np.frombuffer(drawn.tobytes(), np.uint8)
         tensor.buffer = 0
         if data is not None and index not in (operands[0], *made):
             tensor.buffer = len(buffers)
-            buffers.append(schema.BufferT())
+            buffers.append(litert.schema.BufferT())
             buffers[-1].data = data
         part.tensors.append(tensor)
     part.inputs, part.outputs = [numbers[operands[0]]], [numbers[outputs[-1]]]
@@ -108,8 +101,19 @@ def _layer_file(model, title, operators):
     for operator in part.operators:
         operator.inputs = [numbers.get(tensor, -1) for tensor in operator.inputs]
         operator.outputs = [numbers[tensor] for tensor in operator.outputs]
-    names = tuple(_OPERATORS[model.operatorCodes[o.opcodeIndex].builtinCode] for o in operators)
+    names = tuple(
+        litert.operators()[model.operatorCodes[o.opcodeIndex].builtinCode] for o in operators
+    )
     return LayerFile(title, names, _serialized(model, part, buffers))
+
+
+def _drawn():
+    """Type -> what draws an operand of it, to stand for what another layer computes."""
+    kinds = litert.schema.TensorType
+    return {
+        kinds.FLOAT32: lambda rng, shape: rng.normal(size=shape).astype(np.float32),
+        kinds.INT8: lambda rng, shape: rng.integers(-128, 128, shape).astype(np.int8),
+    }
 
 
 def _has_data(model, tensor):
@@ -119,7 +123,7 @@ def _has_data(model, tensor):
 
 def _serialized(model, graph, buffers):
     """The bytes of a .tflite of one graph, with the operators of `model`."""
-    one = schema.ModelT()
+    one = litert.schema.ModelT()
     one.version, one.operatorCodes = model.version, model.operatorCodes
     one.subgraphs, one.buffers = [graph], buffers
     builder = flatbuffers.Builder(1024)

@@ -5,11 +5,9 @@ import struct
 import weakref
 
 import numpy as np
-from ai_edge_litert import interpreter as litert
-from ai_edge_litert import schema_py_generated as schema
 
 from tf_lcnn import checks, quiet
-from tf_lcnn.runtime import native
+from tf_lcnn.runtime import litert, native
 
 # What LiteRT and the delegate take.
 MOST_THREADS = 64
@@ -24,9 +22,9 @@ def parse(content, name="the model"):
         ValueError: the bytes are no whole .tflite.
     """
     try:
-        if not schema.Model.ModelBufferHasIdentifier(content, 0):
+        if not litert.schema.Model.ModelBufferHasIdentifier(content, 0):
             raise ValueError(f"{name} is no .tflite file.")
-        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        return litert.schema.ModelT.InitFromObj(litert.schema.Model.GetRootAs(content, 0))
     except (struct.error, IndexError, TypeError, AttributeError, OverflowError, MemoryError):
         raise ValueError(f"{name} is damaged, or was cut short.") from None
 
@@ -61,7 +59,7 @@ class Interpreter:
         weakref.finalize(self, vars(self).clear)
         delegates = [] if options is None else [native.load_delegate(**options)]
         try:
-            self._interpreter = litert.Interpreter(
+            self._interpreter = litert.interpreter.Interpreter(
                 model_content=bytes(content), num_threads=threads, experimental_delegates=delegates
             )
             # Of this interpreter's delegate, as it was attached just now.

@@ -6,7 +6,7 @@ import pathlib
 import runpy
 import shlex
 
-from ai_edge_litert import interpreter as litert
+from tf_lcnn.runtime import litert
 
 LIBRARY = pathlib.Path(__file__).with_name("liblcnn_delegate.so")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -90,7 +90,7 @@ def load_delegate(**options):
     """
     library()
     try:
-        return litert.load_delegate(str(LIBRARY), options)
+        return litert.interpreter.load_delegate(str(LIBRARY), options)
     except ValueError as error:
         raise ValueError(str(error).strip().rpartition("\n")[2]) from None
 

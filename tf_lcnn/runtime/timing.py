@@ -148,7 +148,7 @@ def _serve(path, threads, delegate, pipe):
         interpreter = Interpreter(path, threads, delegate=delegate)
         interpreter.set_random_input()
         interpreter.run()
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, checks.MissingExtraError) as error:
         pipe.send(checks.first_line(error))
         return
     pipe.send(None)

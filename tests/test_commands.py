@@ -1,0 +1,115 @@
+"""`tf-lcnn`: its commands, their help on one screen, one line for what is wrong."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from support.helpers import chain
+
+from tf_lcnn import LookupConv2D, profile
+from tf_lcnn.commands import main
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Lines and columns of a terminal.
+SCREEN = 24, 80
+START = "from tf_lcnn.commands import main; main.main()"
+
+
+def start(*arguments, code=START, folder=ROOT):
+    """A process: commands have flags of equal names, which are global."""
+    kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=folder,
+        env={**kept, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process):
+    """(exit status, output, errors)."""
+    out, errors = process.communicate()
+    return process.returncode, out, errors
+
+
+@pytest.fixture
+def model(tmp_path):
+    keras.utils.set_random_seed(0)
+    made = chain(
+        (8, 8, 1),
+        LookupConv2D(8, 3, dictionary_size=4),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(10),
+    )
+    made.save(tmp_path / "model.keras")
+    return made
+
+
+def test_every_command_has_help_that_fits_a_screen():
+    helps = {name: start(name, "--help") for name in main.COMMANDS}
+    for name, process in helps.items():
+        status, out, errors = ended(process)
+        assert (status, errors) == (0, ""), name
+        lines = out.splitlines()
+        assert len(lines) < SCREEN[0] and max(map(len, lines)) <= SCREEN[1], out
+        assert lines[0].startswith(f"usage: tf-lcnn {name} ")
+        assert lines[2] in main.overview()
+        assert lines[-1] == "--helpfull has all flags."
+
+
+def test_the_overview_names_all_commands_and_what_is_none_is_refused():
+    processes = [start(*arguments) for arguments in ([], ["--help"], ["fly"], ["--version"])]
+    nothing, asked, wrong, version = map(ended, processes)
+    assert nothing == asked == (0, f"{main.overview()}\n", "")
+    lines = main.overview().splitlines()
+    assert max(map(len, lines)) <= SCREEN[1] and len(lines) < SCREEN[0]
+    assert wrong == (1, "", f"tf-lcnn: 'fly' is no command: {', '.join(main.COMMANDS)}.\n")
+    assert version[1].startswith("tf-lcnn 0.")
+
+
+def test_profile_prints_the_table_of_a_file(model, tmp_path):
+    given = [
+        [tmp_path / "model.keras"],
+        [tmp_path / "model.keras", "--convention=padded"],
+        [tmp_path / "none.keras"],
+        [],
+        [tmp_path / "model.keras", "--input_shape=big"],
+    ]
+    processes = [start("profile", *arguments) for arguments in given]
+    usual, padded, missing, unnamed, shapeless = map(ended, processes)
+    assert usual == (0, f"{profile(model)}\n", "")
+    assert padded == (0, f"{profile(model, convention='padded')}\n", "")
+    for (status, out, errors), told in [
+        (missing, "tf-lcnn profile: No model file"),
+        (unnamed, "tf-lcnn profile: One .keras file is counted, and 0 are named."),
+        (shapeless, "tf-lcnn profile: --input_shape=big: numbers like 224,224,3 work."),
+    ]:
+        assert (status, out) == (1, "") and errors.startswith(told) and errors.count("\n") == 1
+
+
+def test_compress_hands_on_what_it_is_given(model, tmp_path):
+    images = np.random.default_rng(0).normal(size=(9, 8, 8, 1)).astype(np.float32)
+    np.savez(tmp_path / "images.npz", images=images, labels=np.arange(9))
+    stub = (
+        "from tf_lcnn.pipeline import compressing\n"
+        "def compress(model, images, speedup, *, budget, labels, folder):\n"
+        "    return model.name, images.shape, speedup, budget, labels.tolist(), folder\n"
+        "compressing.compress = compress\n"
+    )
+    command = ["compress", tmp_path / "model.keras", tmp_path / "images.npz"]
+    whole = start(*command, "--speedup=2", "--out=there", code=f"{stub}{START}")
+    processes = [whole, start(*command[:2]), start(*command, folder=tmp_path)]
+    whole, unnamed, wishless = map(ended, processes)
+    given = model.name, images.shape, 2.0, None, list(range(9)), "there"
+    assert whole == (0, f"{given}\n", "")
+    for (status, out, errors), told in [
+        (unnamed, "tf-lcnn compress: Name a .keras file and a folder, .npy or .npz of images."),
+        (wishless, "tf-lcnn compress: compress takes a speedup, a budget in milliseconds"),
+    ]:
+        assert (status, out) == (1, "") and errors.startswith(told) and errors.count("\n") == 1
