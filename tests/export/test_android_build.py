@@ -66,7 +66,7 @@ def built(jni):
         yield app
 
 
-def tests_of(app):
+def reported(app):
     """(class, name) of each test -> whether it was skipped."""
     found = {}
     for report in (app / "target/surefire-reports").glob("TEST-*.xml"):
@@ -84,7 +84,7 @@ def test_the_whole_app_is_compiled(built):
 
 
 def test_every_unit_test_ran(built, jni):
-    ran = tests_of(built)
+    ran = reported(built)
     declared = set()
     for path in (built / "app/src/test/kotlin").rglob("*Test.kt"):
         names = re.findall(r"@Test\s+(?:@\S+\s+)*fun (\w+)", path.read_text(encoding="utf-8"))
@@ -96,28 +96,28 @@ def test_every_unit_test_ran(built, jni):
 
 
 def test_the_activity_ran_on_the_oldest_android_and_a_new_one(built):
-    names = [name for kind, name in tests_of(built) if kind == "MainActivityTest"]
+    names = [name for kind, name in reported(built) if kind == "MainActivityTest"]
     assert {name + "[28]" for name in names if "[" not in name} == {
         name for name in names if "[" in name
     }
 
 
-@pytest.mark.parametrize(
-    ("code", "missing"),
-    [
-        ("fun a(x: android.app.Activity) = x.startInTheFuture()", "startInTheFuture"),
-        ("fun a(x: org.tensorflow.lite.Interpreter) = x.runFaster()", "runFaster"),
-        # Of Java 11, which Android 9 does not have.
-        ("fun a(x: java.io.InputStream) = x.readNBytes(8)", "readNBytes"),
-    ],
-)
-def test_what_android_does_not_have_does_not_compile(built, code, missing):
+def test_what_android_does_not_have_does_not_compile(built):
     path = built / "app/src/main/kotlin/com/example/lcnn/Unknown.kt"
-    path.write_text(f"package com.example.lcnn\n\n{code}\n")
+    path.write_text("""package com.example.lcnn
+
+fun a(x: android.app.Activity) = x.startInTheFuture()
+
+fun b(x: org.tensorflow.lite.Interpreter) = x.runFaster()
+
+// Of Java 11, which Android 9 does not have.
+fun c(x: java.io.InputStream) = x.readNBytes(8)
+""")
     done = run("mvn", "-q", "-B", "-o", "compile", folder=built)
     path.unlink()
     assert done.returncode != 0
-    assert f"Unresolved reference '{missing}'" in done.stdout
+    for missing in ("startInTheFuture", "runFaster", "readNBytes"):
+        assert f"Unresolved reference '{missing}'" in done.stdout
 
 
 @pytest.mark.skipif(shutil.which("aapt2") is None, reason="no aapt2: apt-get install aapt")
