@@ -18,7 +18,7 @@ def normalized(image, mean, std):
         float32 tensor (height, width, channels).
     """
     shape = tf.shape(image)
-    # Row by row: broadcast over three values at a time it takes five times as long.
+    # Row by row: broadcast over three values at a time it takes several times as long.
     mean, std = (tf.tile(tf.constant(x, tf.float32), shape[1:2]) for x in (mean, std))
     rows = tf.cast(tf.reshape(image, (shape[0], shape[1] * shape[2])), tf.float32)
     return tf.reshape((rows - mean) / std, shape)
@@ -40,7 +40,7 @@ def window(image, size, place, shape):
     before = tf.shape(image)[:2]
 
     def enlarged():
-        # Nothing to antialias, and a third of the time of what does it.
+        # Nothing to antialias, and it takes a fraction of the time of what does it.
         whole = tf.image.resize(tf.cast(image, tf.float32), size)
         return tf.slice(whole, (*tf.unstack(place), 0), (*shape, -1))
 
