@@ -30,7 +30,7 @@ class Recorder(keras.callbacks.Callback):
         self.steps.append(float(logs["loss"]))
 
     def on_epoch_end(self, epoch, logs=None):
-        self.steps += [logs[x] for x in ("val_loss", "val_accuracy", "density")]
+        self.steps += [logs[x] for x in sorted(logs) if x.startswith("val_") or x == "density"]
 
 
 def split_processor(devices):

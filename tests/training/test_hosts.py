@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.data.test_photos import write
 from tf_lcnn import LookupConv2D
 from tf_lcnn.compression import sites, size_plan
 from tf_lcnn.data import datasets, records
@@ -307,6 +308,41 @@ def test_the_losses_with_tensorflow_are_those_of_one_device(parent, coded, tmp_p
     assert [len(run) for run in losses[1]] == [9, 9, 18]
     for several, one in zip(losses[4], losses[1], strict=True):
         np.testing.assert_allclose(several, one, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_photos_and_clouds_of_points_have_the_losses_of_one_device(tmp_path):
+    for i in range(24):
+        write(tmp_path / "photos", f"p{i}.png", (48, 40 + 8 * (i % 3)), i)
+    folders = {count: tmp_path / str(count) for count in (1, 2)}
+    quick = ("--optimizer=adam", "--learning_rate=0.003", "--batch_size=8", "--epochs=1")
+    running = {}
+    for count, folder in folders.items():
+        folder.mkdir()
+        photos = ("--task=super_resolution", "--model=espcn_lcnn", "--patch_size=32", "--patches=2")
+        photos += (f"--data_dir={tmp_path / 'photos'}", f"--run_dir={folder / 'photos'}", *quick)
+        clouds = ("--flagfile=digits_points_lcnn.cfg", "--batch_size=256", "--epochs=1")
+        clouds += (f"--run_dir={folder / 'clouds'}",)
+        running[count] = start(count, RECORDER, folder, json.dumps([photos, clouds]))
+    for count, processes in running.items():
+        for code, errors in ended(processes):
+            assert code == 0, errors
+        running[count] = json.loads((folders[count] / "steps.json").read_text())
+    for several, one in zip(running[2], running[1], strict=True):
+        assert len(one) > 5
+        np.testing.assert_allclose(several, one, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_ends_all_hosts_at_the_same_batch(parent, tmp_path):
+    given = (f"--retrain={parent}", "--dataset=digits", "--batch_size=256", "--learning_rate=1e30")
+    processes = start(2, "train.py", *given, f"--run_dir={tmp_path / 'run'}")
+    told = set()
+    for code, errors in ended(processes):
+        assert code == 1
+        told |= set(re.findall(r"The loss is (?:nan|inf) in epoch 1, batch \d+", errors))
+    assert len(told) == 1
+    assert not (tmp_path / "run" / "checkpoint.keras").exists()
 
 
 def checkpoints_begun(run_dir):

@@ -145,8 +145,6 @@ def prepare(settings, team, dataset, parent, plan):
     """The Start of this run; of several hosts the first one makes it for all."""
     if not FLAGS.distribute:
         return starting.prepare(settings, dataset, parent, plan)
-    if dataset.sizes_differ:
-        raise ValueError(f"--distribute: {dataset.noun} of many sizes take one device.")
     examples = len(dataset.train) * dataset.draws
     team.check_batch(settings.batch_size, settings.break_batch, examples)
     team.agree({**starting.facts(settings, dataset), "code": hosts.code()})
@@ -216,10 +214,10 @@ def make_callbacks(settings, model, directory, plan=None, input_shape=None, writ
 def fit(settings, team, dataset, start, made_callbacks):
     if start.first_epoch >= settings.epochs:
         return
-    if FLAGS.distribute:
+    if FLAGS.distribute and not dataset.sizes_differ:
         held_out = dataset.shared_evaluation("validation", settings.batch_size, team.share)
     else:
-        held_out = dataset.evaluation("validation", settings.batch_size)
+        held_out = team.each(dataset.evaluation("validation", settings.batch_size))
     steps = dataset.batches_per_epoch(settings.batch_size) * settings.break_batch
     done = start.first_step * settings.break_batch
     bounds = [start.first_epoch, settings.epochs]

@@ -102,8 +102,8 @@ class Examples:
             augment: a task's, see `drawn`; None takes inputs as in evaluation where the examples
                 have one size.
             share: (index, count, devices) of a host, see `own_rows`: the batches are its rows of
-                them, and it reads no others. What a row is does not depend on it. Records that
-                give several examples take one host.
+                them, and it reads no others, but where a record gives several examples. What a row
+                is does not depend on it.
         """
         checks.whole_number(batch_size, "The images of a batch")
         checks.whole_number(first_epoch, "The first epoch", least=0)
@@ -111,10 +111,10 @@ class Examples:
         checks.whole_number(seed, "The seed", least=None)
         if checks.whole_number(parts, "The parts of a batch") and batch_size % parts:
             raise ValueError(f"A batch of {batch_size} does not break into {parts} equal parts.")
-        if share and share[1] > 1 and self.draws > 1:
-            raise ValueError(f"{self.draws} patches of each of the {self.noun} take one host.")
         used = self.batches_per_epoch(batch_size) * batch_size
         size = batch_size // parts
+        index, hosts, _ = share or (0, 1, 1)
+        rows = size // hosts
 
         def one_epoch(epoch):
             order, read = tf.stack([tf.constant(seed, tf.int64), epoch]), self.train.reader()
@@ -132,10 +132,10 @@ class Examples:
             records = tf.data.Dataset.range(-(-used // self.draws))
             examples = records.map(prepare, tf.data.AUTOTUNE).unbatch().take(used)
             mixed = tf.reduce_sum(order * [1_000_003, 1])
-            return examples.shuffle(_SHUFFLE_BUFFER, mixed, reshuffle_each_iteration=False)
+            examples = examples.shuffle(_SHUFFLE_BUFFER, mixed, reshuffle_each_iteration=False)
+            return examples.batch(rows).shard(hosts, index).unbatch()
 
         epochs = tf.data.Dataset.range(first_epoch, epochs).flat_map(one_epoch)
-        rows = size // (share[1] if share else 1)
         return epochs.batch(rows, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
     def evaluation(self, split, batch_size):

@@ -54,6 +54,21 @@ class Hosts:
         """(index, count, devices), which `data.examples` deals out the rows of a batch by."""
         return self.index, self.count, self.devices
 
+    def each(self, batches):
+        """Batches of which every device gets all rows, for examples that cannot be shared out.
+
+        Means over all rows stay what they are.
+
+        Args:
+            batches: tf.data.Dataset of tuples of tensors.
+        """
+        own = self.devices // self.count
+        if self.devices == 1:
+            return batches
+        import tensorflow as tf
+
+        return batches.map(lambda *parts: tuple(tf.concat([x] * own, 0) for x in parts))
+
     def check_batch(self, batch_size, parts, examples):
         """Raises ValueError unless all devices get equally many rows of every batch.
 

@@ -29,11 +29,14 @@ _LEAST_SCALE = 1e-12
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends training with a FloatingPointError as soon as the loss is not finite.
+    """Ends training with a FloatingPointError where the loss is not finite, in the same epoch.
 
     And after an epoch in which a scale of a layer with a table became zero, or no number: its
     activations, or weights, then all have one index.
     """
+
+    # Keras need not wait for the loss of a step before it begins the next one.
+    async_safe = True
 
     def __init__(self):
         super().__init__()
