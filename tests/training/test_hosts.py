@@ -328,9 +328,11 @@ def test_photos_and_clouds_of_points_have_the_losses_of_one_device(tmp_path):
         for code, errors in ended(processes):
             assert code == 0, errors
         running[count] = json.loads((folders[count] / "steps.json").read_text())
-    for several, one in zip(running[2], running[1], strict=True):
-        assert len(one) > 5
-        np.testing.assert_allclose(several, one, rtol=1e-4)
+    (photos, clouds), (photos_of_one, clouds_of_one) = running[2], running[1]
+    assert len(photos) == len(clouds) == 9
+    np.testing.assert_allclose(photos, photos_of_one, rtol=1e-5)
+    # Then rounding decides which of two points is the maximum, and losses part.
+    np.testing.assert_allclose(clouds[:2], clouds_of_one[:2], rtol=1e-5)
 
 
 @pytest.mark.slow
