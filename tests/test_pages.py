@@ -86,4 +86,5 @@ def test_python_runs_as_it_stands(page, names, tmp_path, capsys):
     if "coded" in names:
         (layer,) = lookup_layers(names["coded"])
         assert layer.dictionary_size == 8 and (tmp_path / "own.tflite").is_file()
-        assert profile(names["coded"]).multiplications < profile(names["own"]).multiplications
+        counted = profile(names["coded"])
+        assert counted.multiplications < counted.dense_multiplications

@@ -17,7 +17,7 @@ from tf_lcnn.lite import delegate_price, export, layerwise, metadata, prices, pr
 from tf_lcnn.lite.choice import choose_lowerings, lowered
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.lite.lowerings import LOWERINGS
-from tf_lcnn.runtime import interpreter, native
+from tf_lcnn.runtime import interpreter, litert, native
 from tf_lcnn.tasks.classification import Classification
 from tf_lcnn.training.callbacks import TopS, project
 
@@ -245,7 +245,7 @@ def test_int8_input_and_output_are_int8(trained, examples):
     content = export.convert(model, None, "int8", examples, "int8")
     graph = interpreter.parse(content).subgraphs[0]
     kinds = {graph.tensors[i].type for i in (*graph.inputs, *graph.outputs)}
-    assert kinds == {interpreter.schema.TensorType.INT8}
+    assert kinds == {litert.schema.TensorType.INT8}
     x = examples[:8]
     found = interpreter.Interpreter(content=content).predict(x)
     assert proof.signal_to_noise(model(x).numpy(), found) > 20
