@@ -74,7 +74,10 @@ def data_set_with_teacher(batches, teacher):
     import tensorflow as tf
 
     images, labels = batches.element_spec
-    answers = tf.TensorSpec((*labels.shape[:1], 1 + teacher.output_shape[-1]), tf.float32)
+    # Hints of a teacher whose inputs have any size have any number.
+    width = teacher.output_shape[-1]
+    shape = (*labels.shape[:1], None if width is None else 1 + width)
+    answers = tf.TensorSpec(shape, tf.float32)
     return tf.data.Dataset.from_generator(
         lambda: with_teacher(batches, teacher), output_signature=(images, answers)
     ).prefetch(tf.data.AUTOTUNE)
