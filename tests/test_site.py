@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import tf_lcnn
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -17,7 +19,11 @@ def test_the_site_builds_and_its_links_lead_somewhere(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     layers = (tmp_path / "site" / "api" / "layers" / "index.html").read_text(encoding="utf-8")
-    assert "LookupConv2D" in layers
+    for name in tf_lcnn.__all__:
+        if name.startswith("Lookup"):
+            assert f'id="{getattr(tf_lcnn, name).__module__}.{name}"' in layers
+    # What their docstrings are put together of.
+    assert "dictionary_size" in layers
     # Nothing is fetched from elsewhere.
     start = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert 'src="https://' not in start and 'rel="stylesheet" href="https://' not in start

@@ -9,6 +9,9 @@ _STYLE = (
     "svg{margin:.5em 0}"
 )
 
+# Of bars: before, and after.
+DENSE, LCNN = "#bbb", "#2a6fb0"
+
 
 def page(title, parts):
     """A whole page of these parts, as text."""

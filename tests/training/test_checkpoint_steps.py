@@ -6,7 +6,6 @@ import pytest
 from absl.testing import flagsaver
 
 import train
-from tf_lcnn import LookupConv2D
 from tf_lcnn.models import saving
 from tf_lcnn.training import run_directory
 
@@ -56,23 +55,6 @@ def run(monkeypatch):
         return losses
 
     return run
-
-
-@pytest.fixture(scope="module")
-def parent(tmp_path_factory):
-    keras.utils.set_random_seed(1)
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            LookupConv2D(8, 3, 6, threshold_scale=1.0, threshold_gradient="straight_through"),
-            keras.layers.BatchNormalization(),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(10),
-        ]
-    )
-    path = tmp_path_factory.mktemp("parent") / "parent.keras"
-    saving.save_model(model, path)
-    return path
 
 
 @pytest.fixture(scope="module")

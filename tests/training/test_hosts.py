@@ -19,10 +19,8 @@ import pytest
 import tensorflow as tf
 
 from tests.data.test_photos import write
-from tf_lcnn import LookupConv2D
 from tf_lcnn.compression import sites, size_plan
 from tf_lcnn.data import datasets, records
-from tf_lcnn.layers.sparsity import LookupL1
 from tf_lcnn.models import saving
 from tf_lcnn.tasks import classification
 from tf_lcnn.training import hosts
@@ -144,28 +142,6 @@ def test_the_launcher_ends_as_the_worst_of_its_processes(failing):
 
 
 # Whole runs
-
-
-@pytest.fixture(scope="module")
-def parent(tmp_path_factory):
-    """A small LCNN in a file, with all that could depend on how many hosts there are."""
-    keras.utils.set_random_seed(1)
-    lookup = {"threshold_scale": 1.0, "threshold_gradient": "straight_through"}
-    model = keras.Sequential(
-        [
-            keras.Input((8, 8, 1)),
-            LookupConv2D(8, 3, 6, kernel_regularizer=LookupL1(0.3), **lookup),
-            keras.layers.BatchNormalization(),
-            keras.layers.ReLU(),
-            LookupConv2D(8, 3, 6, strides=2, kernel_regularizer=LookupL1(0.3), **lookup),
-            keras.layers.BatchNormalization(),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(10),
-        ]
-    )
-    path = tmp_path_factory.mktemp("parent") / "parent.keras"
-    saving.save_model(model, path)
-    return path
 
 
 @pytest.fixture(scope="module")

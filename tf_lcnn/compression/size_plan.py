@@ -127,7 +127,9 @@ class Plan:
             (x.name, x.dictionary_size or "dense", x.lookups or "", x.dense_cost, x.cost, x.error)
             for x in self.layers
         ]
-        costs = [(x.name, [(x.dense_cost, "#bbb"), (x.cost, "#2a6fb0")]) for x in self.layers]
+        costs = [
+            (x.name, [(x.dense_cost, markup.DENSE), (x.cost, markup.LCNN)]) for x in self.layers
+        ]
         columns = ("layer", "k", "s", f"dense {self.unit}", self.unit, "error")
         parts = markup.table(columns, rows), markup.bars(self.unit, costs)
         return "\n".join([*parts, markup.paragraph(self._summary)])

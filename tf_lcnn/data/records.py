@@ -28,6 +28,11 @@ _OPEN_FILES = 16
 KEPT_FROM = 100_000
 
 
+def drawn(total, count, seed):
+    """The numbers of `count` of `total` records, drawn at random, sorted; None draws all."""
+    return np.sort(np.random.default_rng(seed).permutation(total)[:count])
+
+
 class Split:
     """Records by number."""
 
@@ -45,22 +50,16 @@ class Split:
 
     def sample(self, count, seed):
         """The split of `count` examples drawn at random, in their order here."""
-        order = np.random.default_rng(seed).permutation(len(self))
-        return self.take(np.sort(order[:count]))
+        return self.take(drawn(len(self), count, seed))
 
     def shuffled(self, place, seed):
         """The number of the record at a place of the order that `seed` (2 integers) makes."""
         return tf.random.experimental.index_shuffle(place, seed, len(self) - 1)
 
-    def records(self, seed=None):
-        """Data set of (number, payload, label): in order, or shuffled by `seed` (2 integers)."""
+    def records(self):
+        """Data set of (number, payload, label), in order."""
         read = self.reader()
-
-        def pick(i):
-            i = i if seed is None else self.shuffled(i, seed)
-            return i, *read(i)
-
-        return tf.data.Dataset.range(len(self)).map(pick)
+        return tf.data.Dataset.range(len(self)).map(lambda i: (i, *read(i)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 
 from tf_lcnn import checks
-from tf_lcnn.data import datasets, folders, sources
+from tf_lcnn.data import datasets, folders, records
 
 _TAKEN = "a folder or zip of images, an .npy, or an .npz with `images` works"
 
@@ -34,17 +34,12 @@ def load(path, shape, preprocessing="none", count=None, seed=0):
     path = pathlib.Path(path)
     if path.suffix.lower() in (".npy", ".npz") and path.is_file():
         images, labels = _arrays(path)
-        chosen = _chosen(len(images), count, seed)
+        chosen = records.drawn(len(images), count, seed)
         labels = None if labels is None else labels[chosen]
         return checks.inputs(images[chosen], shape, f"images of {path}"), labels
     if path.is_file() and not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is no file of images: {_TAKEN}.")
     return _files(path, shape, preprocessing, count, seed), None
-
-
-def _chosen(total, count, seed):
-    order = np.random.default_rng(seed).permutation(total)
-    return np.sort(order[:count])
 
 
 def _arrays(path):
@@ -77,7 +72,7 @@ def _files(path, shape, preprocessing, count, seed):
     paths = [each for each in paths if each.suffix.lower() in folders.IMAGE_SUFFIXES]
     if not paths:
         raise ValueError(f"{path} has no image ({', '.join(folders.IMAGE_SUFFIXES)}): {_TAKEN}.")
-    paths = [paths[i] for i in _chosen(len(paths), count, seed)]
+    paths = [paths[i] for i in records.drawn(len(paths), count, seed)]
     payloads = [str(path / each) if in_files else read(each) for each in paths]
     decode = folders.decoder(shape[-1], in_files)
     sizes = set(folders.image_sizes(path, paths, payloads, decode))
@@ -94,7 +89,7 @@ def _files(path, shape, preprocessing, count, seed):
             "preprocessing=own is for training: that of the model's own training works, "
             f"{', '.join(datasets.PREPROCESSING)}, or mean,std of pixels 0 to 255."
         )
-    split = sources.Indexed(np.array(payloads, object), np.zeros(len(paths), np.int64))
+    split = records.Indexed(np.array(payloads, object), np.zeros(len(paths), np.int64))
     data = datasets.DataSet(
         *(str(path), (), (*size, shape[-1]), *given, size == stored, False),
         *(split, split, split, decode),

@@ -4,8 +4,6 @@ import html
 
 from tf_lcnn import markup
 
-_DENSE, _LCNN = "#bbb", "#2a6fb0"
-
 
 def render(title, found):
     """The page as text.
@@ -20,7 +18,10 @@ def render(title, found):
         markup.paragraph(found["summary"]),
         markup.bars(
             "Milliseconds of the whole file, one thread, int8",
-            [("parent", [(times["parent_ms"], _DENSE)]), ("LCNN", [(times["lcnn_ms"], _LCNN)])],
+            [
+                ("parent", [(times["parent_ms"], markup.DENSE)]),
+                ("LCNN", [(times["lcnn_ms"], markup.LCNN)]),
+            ],
         ),
         markup.table(
             ["", "ms", "spread of the turns", "bytes", *found["scores"]["columns"]],
@@ -39,11 +40,11 @@ def render(title, found):
         ),
         markup.bars(
             "Milliseconds by layer, as priced on this machine (grey: dense)",
-            [(x["name"], [(x["dense_ms"], _DENSE), (x["ms"], _LCNN)]) for x in layers],
+            [(x["name"], [(x["dense_ms"], markup.DENSE), (x["ms"], markup.LCNN)]) for x in layers],
         ),
         markup.bars(
             "What each layer's sizes cost the output before reconstruction, share of its power",
-            [(x["name"], [(x["error"], _LCNN)]) for x in layers],
+            [(x["name"], [(x["error"], markup.LCNN)]) for x in layers],
         ),
         "<h2>What was tried</h2>",
         markup.table(
