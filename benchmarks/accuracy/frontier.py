@@ -28,7 +28,7 @@ import keras
 import numpy as np
 from absl import flags
 
-from benchmarks.common import parents, rivals, rows
+from benchmarks.common import parents, rivals, rows, tables
 from tf_lcnn import files, programs
 from tf_lcnn.compression.reconstruction import reconstruct
 from tf_lcnn.lite import proof
@@ -73,7 +73,7 @@ def main():
         found, np.median(times, axis=0), np.median(times[:, :1] / times, axis=0), strict=True
     ):
         row.update(ms=float(ms), faster=float(ratio))
-    print(table(found, task.unit))
+    print(tables.frontier(found, task.unit))
     record = folder.parent / "frontier.json"
     panels = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     panels[FLAGS.task] = {"title": task.title, "unit": task.unit, "nets": found}
@@ -90,18 +90,6 @@ def _path(folder, name):
 
 def _line(row, task):
     return f"{row['name']:12}  {row['figure']:6.2f} {task.unit}"
-
-
-def table(found, unit):
-    """Rows of `main`, measured, in Markdown."""
-    lines = [f"| | {unit} | against the parent | ms | times as fast |", "|---|---|---|---|---|"]
-    for row in found:
-        against = f"{row['figure'] - found[0]['figure']:+.2f}" if row is not found[0] else ""
-        lines.append(
-            f"| {row['name']} | {row['figure']:.2f} | {against} | {row['ms']:.2f} | "
-            f"{row['faster']:.2f} |"
-        )
-    return "\n".join(lines)
 
 
 def _net(path, name, task):

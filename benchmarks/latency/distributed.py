@@ -1,6 +1,6 @@
 """What being distributed costs: one process with --distribute beside one without it.
 
-    KERAS_BACKEND=jax python -m benchmarks.latency.distributed
+    KERAS_BACKEND=jax python -m benchmarks.latency.distributed --json=distributed.json
 
 Both train the same LCNN with `model.fit` on the same batches of random images. They take epochs in
 turn, in one process, so that both see the same machine; which of a pair comes first alternates.
@@ -9,6 +9,7 @@ made for all devices of the machine; on a processor that is one. Printed are the
 and the quartiles of the ratios of the pairs.
 """
 
+import json
 import time
 
 import keras
@@ -16,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from tf_lcnn import models, programs
+from tf_lcnn import files, models, programs
 from tf_lcnn.training import hosts, run_callbacks
 from tools import launch
 
@@ -24,8 +25,9 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_string("model", "resnet20_lcnn", "The net.")
 flags.DEFINE_integer("batch", 128, "Images of a step.", lower_bound=1)
-flags.DEFINE_integer("steps", 20, "Steps of an epoch.", lower_bound=1)
-flags.DEFINE_integer("rounds", 15, "Measured pairs of epochs.", lower_bound=1)
+flags.DEFINE_integer("steps", 8, "Steps of an epoch.", lower_bound=1)
+flags.DEFINE_integer("rounds", 9, "Measured pairs of epochs.", lower_bound=1)
+flags.DEFINE_string("json", None, "The file of the figures to write; default: none.")
 
 
 class _Seconds(keras.callbacks.Callback):
@@ -83,6 +85,10 @@ def main():
         f"{FLAGS.model}, batch {FLAGS.batch}, {team.devices} devices: {alone:.2f} ms a step alone, "
         f"{together:.2f} ms with --distribute, ratio {middle:.3f} ({low:.3f} to {high:.3f})"
     )
+    if FLAGS.json:
+        figures = {"model": FLAGS.model, "batch": FLAGS.batch, "devices": team.devices}
+        figures["step_ms"] = (seconds / FLAGS.steps * 1000).tolist()
+        files.write(FLAGS.json, json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

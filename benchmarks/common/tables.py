@@ -1,0 +1,55 @@
+"""Figures as benchmarks write them in JSON -> tables in Markdown."""
+
+import numpy as np
+
+
+def markdown(columns, rows):
+    """A table; the first column is text, a bar in a cell is its end."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def frontier(nets, unit):
+    """The nets of a task of `accuracy.frontier`, the parent first."""
+    rows = []
+    for net in nets:
+        is_parent = net is nets[0]
+        against = "" if is_parent else f"{net['figure'] - nets[0]['figure']:+.2f}"
+        name = net["name"] if is_parent else f"`{net['name']}`"
+        times = f"{net['ms']:.2f}", f"{net['faster']:.2f}"
+        rows.append((name, f"{net['figure']:.2f}", against, *times))
+    return markdown(("", unit, "against the parent", "ms", "times as fast"), rows)
+
+
+def lookup_cost(processors):
+    """What a lookup costs by the figures of `latency.growth`, for each processor's name."""
+    rows = []
+    for processor, figures in processors.items():
+        costs = [x for x in figures if "lookup_in_dense" in x]
+        sizes = sorted({x["k"] for x in costs})
+        for kind in ("int8", "float32"):
+            own = {x["k"]: x["lookup_in_dense"] for x in costs if x["format"] == kind}
+            rows.append((f"{processor}, {kind}", *(f"{own[k]:.2f}" for k in sizes)))
+    return markdown(("k", *sizes), rows)
+
+
+def decoding(sets):
+    """The figures of `latency.decoding`, for each set's name."""
+    rows = []
+    for name, stores in sets.items():
+        for store, ways in stores.items():
+            plain = np.array(ways["plain"])
+            for way, rates in ways.items():
+                low, middle, high = np.percentile(rates / plain, [25, 50, 75])
+                share = f"{middle:.2f} ({low:.2f} to {high:.2f})" if way != "plain" else "1.00"
+                rows.append((f"{name}, {store}", way, f"{np.median(rates):.0f}", share))
+    return markdown(("", "pipeline", "images per second and core", "of plain"), rows)
+
+
+def distributed(figures):
+    """The figures of `latency.distributed`."""
+    alone, together = steps = np.transpose(figures["step_ms"])
+    low, middle, high = np.percentile(together / alone, [25, 50, 75])
+    times = (f"{ms:.0f}" for ms in np.median(steps, axis=1))
+    row = figures["model"], figures["batch"], *times, f"{middle:.3f} ({low:.3f} to {high:.3f})"
+    return markdown(("", "batch", "ms a step alone", "ms with `--distribute`", "ratio"), [row])
