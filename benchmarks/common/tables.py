@@ -4,7 +4,7 @@ import numpy as np
 
 
 def markdown(columns, rows):
-    """A table; the first column is text, a bar in a cell is its end."""
+    """A table of these columns; no cell has a `|` in it."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 

@@ -26,6 +26,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from benchmarks.common import tables
 from tf_lcnn import files, programs
 from tf_lcnn.data import datasets, sources
 from tf_lcnn.tasks.classification import Classification
@@ -126,18 +127,10 @@ def as_tfds(split, folder):
     return "photos"
 
 
-def told(name, dataset, encoded):
-    """Measures a set, prints it, and gives the figures."""
+def rates_of(dataset, encoded):
+    """way -> its rates, one of each turn."""
     rates = measure(ways(dataset, encoded), len(dataset.train))
-    shares = rates / rates[:, :1]
-    low, middle, high = np.percentile(shares, [25, 50, 75], axis=0)
-    print(f"{name}, {len(dataset.train)} images:")
-    for i, way in enumerate(WAYS):
-        print(
-            f"  {way:8}  {np.median(rates[:, i]):7.0f} images/s and core, "
-            f"{middle[i]:.2f} ({low[i]:.2f} to {high[i]:.2f}) of plain"
-        )
-    return {way: rates[:, i].tolist() for i, way in enumerate(WAYS)}
+    return dict(zip(WAYS, rates.T.tolist(), strict=True))
 
 
 def main():
@@ -158,10 +151,11 @@ def main():
         stored = splits["train"]
         encoded = tf.data.Dataset.from_tensor_slices(paths).map(tf.io.read_file)
         as_files = dataclasses.replace(folder, train=train)
-        figures["files"] = told("files", as_files, encoded)
+        figures["files"] = rates_of(as_files, encoded)
         encoded = tf.data.TFRecordDataset(stored.paths).map(lambda x: stored.parse(x)[0])
         as_records = dataclasses.replace(folder, train=stored, decode=decode, fixed_size=False)
-        figures["tfrecords"] = told("tfrecords", as_records, encoded)
+        figures["tfrecords"] = rates_of(as_records, encoded)
+    print(tables.decoding({f"{len(train)} images": figures}))
     if FLAGS.json:
         files.write(FLAGS.json, json.dumps(figures, indent=1) + "\n")
 

@@ -6,7 +6,7 @@ Both train the same LCNN with `model.fit` on the same batches of random images. 
 turn, in one process, so that both see the same machine; which of a pair comes first alternates.
 With it the runtime of JAX has its coordinator, as where there are several hosts, and the model is
 made for all devices of the machine; on a processor that is one. Printed are the medians of a step,
-and the quartiles of the ratios of the pairs.
+and median and quartiles of the ratios of the pairs.
 """
 
 import json
@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from benchmarks.common import tables
 from tf_lcnn import files, models, programs
 from tf_lcnn.training import hosts, run_callbacks
 from tools import launch
@@ -79,15 +80,10 @@ def main():
                 # that are where a step left them.
                 seconds[max(i, 0), j] = epochs[j]()
         team.leave()
-    alone, together = np.median(seconds, axis=0) / FLAGS.steps * 1000
-    low, middle, high = np.percentile(seconds[:, 1] / seconds[:, 0], [25, 50, 75])
-    print(
-        f"{FLAGS.model}, batch {FLAGS.batch}, {team.devices} devices: {alone:.2f} ms a step alone, "
-        f"{together:.2f} ms with --distribute, ratio {middle:.3f} ({low:.3f} to {high:.3f})"
-    )
+    figures = {"model": FLAGS.model, "batch": FLAGS.batch, "devices": team.devices}
+    figures["step_ms"] = (seconds / FLAGS.steps * 1000).tolist()
+    print(tables.distributed(figures))
     if FLAGS.json:
-        figures = {"model": FLAGS.model, "batch": FLAGS.batch, "devices": team.devices}
-        figures["step_ms"] = (seconds / FLAGS.steps * 1000).tolist()
         files.write(FLAGS.json, json.dumps(figures, indent=1) + "\n")
 
 

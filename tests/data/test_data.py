@@ -512,9 +512,19 @@ def streamed_set(stream):
     )
 
 
-def order_of(split, seed):
-    places = tf.data.Dataset.range(len(split))
-    return [int(i) for i in places.map(lambda place: split.shuffled(place, seed))]
+def order_of(records):
+    return [int(i) for i, _ in records]
+
+
+def shuffled(split, seed):
+    """(number, label) of all records."""
+    read = split.reader()
+
+    def pick(place):
+        i = split.shuffled(place, seed)
+        return i, read(i)[1]
+
+    return tf.data.Dataset.range(len(split)).map(pick)
 
 
 def test_streamed_records_number_what_is_stored(stream):
@@ -528,10 +538,15 @@ def test_streamed_records_number_what_is_stored(stream):
 def test_streamed_order_depends_on_the_seed(stream):
     _, split = stream
     seeds = [tf.constant(seed, tf.int64) for seed in ((0, 0), (0, 1), (1, 0))]
-    orders = [order_of(split, seed) for seed in seeds]
+    orders = [order_of(shuffled(split, seed)) for seed in seeds]
     assert all(sorted(order) == list(range(60)) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
-    assert order_of(split, seeds[0]) == orders[0]
+    assert order_of(shuffled(split, seeds[0])) == orders[0]
+
+
+def test_streamed_records_come_in_the_same_order_when_read_twice(stream):
+    records = shuffled(stream[1], tf.constant((3, 1), tf.int64))
+    assert order_of(records) == order_of(records)
 
 
 def test_streamed_training_depends_on_its_own_seed_only(streamed_set):
