@@ -67,7 +67,10 @@ def sizes(run_dir):
 def run(parent, tmp_path_factory):
     """(directory, output) of a run with everything on, interrupted after its second epoch."""
     run_dir = tmp_path_factory.mktemp("runs") / "coded"
-    loose = ("--loose_lookups=2", "--loose_rows=1.5", "--hint_layers=stage1_block3_out")
+    loose = (
+        *("--loose_lookups=2", "--loose_rows=1.5", "--hint_layers=stage1_block3_out"),
+        "--precision=mixed_bfloat16",
+    )
     output = succeed(*flags(parent, run_dir, *loose, "--epochs=2", "--noexport"))
     return run_dir, output, loose
 
@@ -89,6 +92,15 @@ def test_loose_sizes_end_at_those_of_the_plan(run):
     assert model.output_shape == (None, 10)
     # What was taught beside the logits is gone.
     assert not any(layer.name.startswith("hint_") for layer in model.layers)
+
+
+def test_what_is_made_of_a_parent_computes_as_precision_says(run, parent):
+    run_dir, _, _ = run
+    dense, made = (keras.models.load_model(x) for x in (parent[0], run_dir / "model.keras"))
+    for model, dtype in ((dense, "float32"), (made, "bfloat16")):
+        # The first layer is that of the input.
+        assert {layer.compute_dtype for layer in model.layers[1:]} == {dtype}
+    assert {weight.dtype for weight in made.weights} == {"float32"}
 
 
 def test_an_interrupted_coded_run_goes_on(run, parent):

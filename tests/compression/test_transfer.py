@@ -9,7 +9,7 @@ from support.helpers import chain, constant_bytes, numpy, random, settle
 from tf_lcnn import LookupConv2D, LookupDense, lookupify, profile
 from tf_lcnn.compression import transfer
 from tf_lcnn.graph import rebuild
-from tf_lcnn.graph.rebuild import in_float32
+from tf_lcnn.graph.rebuild import in_precision
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite.choice import choose_lowerings
 from tf_lcnn.lite.export import convert
@@ -104,7 +104,7 @@ def test_a_shared_dictionary_is_exported_once():
     assert constant_bytes(file) > 0
 
 
-@pytest.mark.parametrize("copy", [drop_rows, in_float32])
+@pytest.mark.parametrize("copy", [drop_rows, lambda model: in_precision(model, "float32")])
 def test_copies_of_a_model_share_as_it_does(copy):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

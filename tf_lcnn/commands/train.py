@@ -19,6 +19,7 @@ from absl import flags
 
 from tf_lcnn.compression import reconstruction
 from tf_lcnn.costs.counting import profile
+from tf_lcnn.graph.rebuild import in_precision
 from tf_lcnn.layers import sparsity
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite import export, prices, proof
@@ -281,6 +282,8 @@ def finish(settings, dataset, start, directory):
         if settings.drop_rows:
             model = finetune.drop_rows(model)
         if settings.speedup is not None:
+            # int8 is finer than bfloat16.
+            model = in_precision(model, "float32")
             taught = keras.models.clone_model(model)
             taught.set_weights(model.get_weights())
             last = reconstruction.Schedule(block_steps=0, output_steps=0)

@@ -87,15 +87,26 @@ def leaves(model):
     return list(dict.fromkeys(inner))
 
 
-def in_float32(model):
-    """The model itself, or a copy that computes in float32 if it was made for mixed precision."""
-    if all(layer.compute_dtype == "float32" for layer in sublayers(model)):
+def in_precision(model, policy):
+    """The model itself, or a copy of it that computes as a dtype policy says.
+
+    Args:
+        model: functional or Sequential.
+        policy: "float32", "mixed_bfloat16" or another name of a `keras.DTypePolicy`.
+    """
+    wanted = keras.DTypePolicy(policy).compute_dtype
+
+    def idle(layer):
+        # It computes nothing itself, and a copy of it has its dtype from Keras.
+        return is_cloneable(layer) or isinstance(layer, keras.layers.InputLayer)
+
+    if all(idle(layer) or layer.compute_dtype == wanted for layer in sublayers(model)):
         return model
 
-    def float32(layer):
+    def changed(layer):
         # Operations have no dtype of their own.
-        return {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}
+        return {"dtype": policy} if isinstance(layer, keras.Layer) else {}
 
-    copy, pairs = clone(model, changes=float32)
+    copy, pairs = clone(model, changes=changed)
     copy_weights(pairs)
     return copy

@@ -9,7 +9,7 @@ import keras
 from tf_lcnn import checks, files, tasks
 from tf_lcnn.costs.counting import profile
 from tf_lcnn.data.examples import Examples
-from tf_lcnn.graph.rebuild import in_float32
+from tf_lcnn.graph.rebuild import in_precision
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers.deep_lookup import has_table
 from tf_lcnn.lite import level_grid, metadata, open_size, table_forms
@@ -179,7 +179,7 @@ def export(
     # A generator gives its batches once, and a rejected file is examined on some of them.
     examples = list(checks.batches(examples, open_shape))
     shape = examples[0][0].shape[1:]
-    model = in_float32(model)
+    model = in_precision(model, "float32")
     choices = _choices(model, shape, lowering, optimize, prices, quantize, delegate)
     if quantize == "int8":
         choices = equalize(model, choices, calibration)

@@ -10,6 +10,7 @@ import numpy as np
 from tf_lcnn import models, tasks
 from tf_lcnn.compression import coding, decisions, planner, reconstruction, size_plan
 from tf_lcnn.compression.convert import lookupify
+from tf_lcnn.graph.rebuild import in_precision
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.lite import plan_prices, prices
 from tf_lcnn.models import saving, zoo
@@ -91,6 +92,8 @@ def prepare(settings, dataset, parent, plan):
         model = coded_model(settings, parent, plan, dataset)
     else:
         model = fresh_model(settings, **dataset.network)
+    # What was loaded, or made of it, computes as it was saved; coding took float32.
+    model = in_precision(model, settings.precision)
     compile_model(settings, model, updates, taught_classes(settings, dataset))
     return Start(model, parent, plan)
 
