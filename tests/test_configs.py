@@ -90,6 +90,8 @@ def test_configuration_trains(config, tmp_path):
     network, images, labels = EXAMPLES[flags.task](flags, 2 * steps)
     model = starting.fresh_model(flags, **network)
     starting.compile_model(flags, model, 2)
+    # A graph takes longer to make than these few steps.
+    model.run_eagerly = True
     before = [weights.numpy() for weights in model.trainable_variables[:3]]
 
     # A checkpoint of AlexNet is large, and tells nothing about the configuration.

@@ -22,7 +22,7 @@ from tf_lcnn.training import flagfiles, run, run_directory
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Decay and the straight-through gradient are what a run that goes on could forget.
 SMALL = (
-    *("--model=resnet20_lcnn", "--dictionary_sizes=8,8,16", "--learning_rate=0.05"),
+    *("--model=resnet8_lcnn", "--dictionary_sizes=8,8,16", "--learning_rate=0.05"),
     *("--weight_decay=0.01", "--threshold_gradient=straight_through", "--threshold_scale=0.05"),
 )
 SCHEDULE = ("--top_s=3", "--top_s_from=8", "--top_s_epochs=2", "--epochs=3")
@@ -259,7 +259,7 @@ def test_a_run_can_start_from_the_model_that_it_overwrites(unbroken, copied):
     ("flag", "message"),
     [
         ("--batch_size=32", "--batch_size was 128, is 32"),
-        ("--model=resnet32_lcnn", "--model was 'resnet20_lcnn', is 'resnet32_lcnn'"),
+        ("--model=resnet32_lcnn", "--model was 'resnet8_lcnn', is 'resnet32_lcnn'"),
         ("--dictionary_sizes=4,8,8", "--dictionary_sizes was"),
         ("--weight_decay=0", "--weight_decay was 0.01, is 0.0"),
         ("--init_from=resnet20_cifar10 --budget=9", "--init_from was None"),

@@ -27,7 +27,7 @@ def parent(tmp_path_factory):
     """(file, plan file) of a dense net; the plan codes two of its layers."""
     folder = tmp_path_factory.mktemp("parent")
     keras.utils.set_random_seed(0)
-    model = models.build("resnet20", (8, 8, 1), 10)
+    model = models.build("resnet8", (8, 8, 1), 10)
     digits = datasets.load("digits")
     model.compile("adam", Classification().loss())
     model.fit(digits.evaluation("train", 64), epochs=2, verbose=0)
@@ -36,7 +36,7 @@ def parent(tmp_path_factory):
     for name, kernel in sites.kernels(model).items():
         k, s = SIZES.get(name, (None, None))
         layers.append(size_plan.Choice(name, kernel, k, s, 1.0, 2.0, 0.0))
-    size_plan.Plan("resnet20", "multiplications", 1.0, 0.0, tuple(layers)).save(
+    size_plan.Plan("resnet8", "multiplications", 1.0, 0.0, tuple(layers)).save(
         folder / "plan.json"
     )
     return folder / "dense.keras", folder / "plan.json"
@@ -68,7 +68,7 @@ def run(parent, tmp_path_factory):
     """(directory, output) of a run with everything on, interrupted after its second epoch."""
     run_dir = tmp_path_factory.mktemp("runs") / "coded"
     loose = (
-        *("--loose_lookups=2", "--loose_rows=1.5", "--hint_layers=stage1_block3_out"),
+        *("--loose_lookups=2", "--loose_rows=1.5", "--hint_layers=stage1_block1_out"),
         "--precision=mixed_bfloat16",
     )
     output = succeed(*flags(parent, run_dir, *loose, "--epochs=2", "--noexport"))
@@ -138,7 +138,7 @@ def test_what_does_not_go_together_is_one_line(run, parent, tmp_path):
     before = contents(run_dir)
     keras.utils.set_random_seed(0)
     other = tmp_path / "other.keras"
-    models.build("resnet20", (8, 8, 1), 7).save(other)
+    models.build("resnet8", (8, 8, 1), 7).save(other)
     line = refusal(f"--init_from={other}", "--budget=1e9", f"--run_dir={run_dir}", "--overwrite")
     assert "7 classes" in line
     # Said before any planning, which this budget would not survive.

@@ -9,7 +9,7 @@ from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.models import build, input_shape, names, twin
 
 IMAGENET = ["resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
-CIFAR = ["resnet20", "resnet32", "resnet44", "resnet56"]
+CIFAR = ["resnet8", "resnet20", "resnet32", "resnet44", "resnet56"]
 WITH_LCNN = ["alexnet", *IMAGENET, *CIFAR]
 PLAIN_KIND = {LookupConv2D: keras.layers.Conv2D, LookupDense: keras.layers.Dense}
 

@@ -1,4 +1,4 @@
-"""ResNet for ImageNet (10 to 152 layers) and for CIFAR (20 to 56), dense and LCNN.
+"""ResNet for ImageNet (10 to 152 layers) and for CIFAR (8 to 56), dense and LCNN.
 
 ImageNet family: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1,
 with projection shortcuts where the shape changes (option B). CIFAR family: the same paper,
@@ -20,7 +20,7 @@ IMAGENET = {
     101: ((3, 4, 23, 3), True),
     152: ((3, 8, 36, 3), True),
 }
-CIFAR = {20: 3, 32: 5, 44: 7, 56: 9}
+CIFAR = {8: 1, 20: 3, 32: 5, 44: 7, 56: 9}
 
 # Dictionary sizes: first convolution, then stage by stage. "register" is ours; for ImageNet it is
 # what the paper's "fast" is.
