@@ -32,6 +32,7 @@ def made():
         "lookup cost": tables.lookup_cost(growth),
         "decoding": tables.decoding(decoding),
         "distributed": tables.distributed(read("distributed.json")),
+        "camera frames": tables.camera_frames(read("camera_frames.json")),
     }
     for task, panel in read("frontier.json").items():
         found[f"frontier, {task}"] = tables.frontier(panel["nets"], panel["unit"])

@@ -53,3 +53,16 @@ def distributed(figures):
     times = (f"{ms:.0f}" for ms in np.median(steps, axis=1))
     row = figures["model"], figures["batch"], *times, f"{middle:.3f} ({low:.3f} to {high:.3f})"
     return markdown(("", "batch", "ms a step alone", "ms with `--distribute`", "ratio"), [row])
+
+
+def camera_frames(figures):
+    """The figures of `latency.camera_frames`."""
+    rows = []
+    for x in figures["fronts"]:
+        times = f"{x['ms']:.2f}", f"{x['plain_ms']:.2f}"
+        rows.append((x["format"], f"{x['height']}x{x['width']}", *times, f"{x['bytes']:,}"))
+    net = figures["network"]
+    where = "with the delegate" if net["delegate"] else "stock"
+    rows.append((f"{net['name']} int8, {where}", "pixels", f"{net['ms']:.2f}", "", ""))
+    rows.append(("the same", net["frame"], f"{net['behind_frames_ms']:.2f}", "", ""))
+    return markdown(("", "frame", "ms", "ms, plain and not antialiased", "bytes"), rows)

@@ -36,9 +36,10 @@ export function parse(content, name) {
   for (const [what, of] of [['input', parsed.inputs], ['output', parsed.outputs]]) {
     for (const {kind} of of) {
       if (kind !== 'float32') {
+        const how = kind === 'uint8' ? 'without --input' : 'with float32 input and output';
         throw new Error(
             `${name} has an ${what} of ${kind}, which LiteRT does not run in a browser: ` +
-            'export it with float32 input and output.');
+            `export it ${how}.`);
       }
     }
   }
@@ -177,8 +178,8 @@ export function photoUse({inputs, outputs}, described) {
     const each = (value) => Array(channels).fill(value);
     return {kind: 'images', spec: {...size, mean: each(0), std: each(255), short_side: null}};
   }
-  const {format, output: what, input: spec, labels} = described ?? {};
-  const fits = format === 1 && what === 'logits' && output.length === 2 && spec &&
+  const {format, output: what, input: spec, labels, frame} = described ?? {};
+  const fits = format === 1 && frame === undefined && what === 'logits' && output.length === 2 && spec &&
       Object.keys(size).every((key) => spec[key] === size[key]) &&
       [spec.mean, spec.std].every((of) => of?.length === channels && of.every(Number.isFinite)) &&
       spec.std.every((value) => value > 0) && labels?.length === output[1] &&

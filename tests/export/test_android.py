@@ -67,6 +67,7 @@ def read_description(description):
     short, crop = spec["short_side"], max(spec["height"], spec["width"])
     if not (
         description["format"] == 1
+        and "frame" not in description
         and description["output"] == "logits"
         and min(spec["height"], spec["width"]) > 0
         and spec["channels"] in (1, 3)

@@ -7,12 +7,13 @@ ranges on training images.
 """
 
 import pathlib
+import re
 
 from absl import flags
 
 from tf_lcnn import checks, programs
 from tf_lcnn.data import datasets
-from tf_lcnn.lite import converter, export, prices, proof
+from tf_lcnn.lite import converter, export, frames, prices, proof
 from tf_lcnn.lite.choice import AUTO
 from tf_lcnn.lite.lowerings import LOWERINGS
 from tf_lcnn.models import saving
@@ -22,7 +23,7 @@ HELP = programs.Help(
     "--model=FILE.keras [FLAG...]",
     (
         *("model", "out", "dataset", "data_dir", "preprocessing", "quantize", "io", "lowering"),
-        *("delegate", "examples", "calibrate", "prices"),
+        *("delegate", "input", "frame", "examples", "calibrate", "prices"),
     ),
 )
 
@@ -42,6 +43,13 @@ flags.DEFINE_enum("lowering", AUTO, [AUTO, *LOWERINGS], "Of lookup layers.")
 flags.DEFINE_enum("optimize", "speed", prices.OPTIMIZE, "Decides between equal times.")
 flags.DEFINE_enum("quantize", "none", ["none", *converter.QUANTIZATIONS], "Quantization.")
 flags.DEFINE_enum("io", "float32", converter.IO_TYPES, "Type of input and output, for int8.")
+flags.DEFINE_enum(
+    "input",
+    "pixels",
+    ["pixels", *frames.FORMATS],
+    "What the file takes: the model's input, or a camera's frames, upright, of uint8.",
+)
+flags.DEFINE_string("frame", "480x640", "Height and width of a frame of --input.")
 flags.DEFINE_boolean("delegate", False, "The file is for LiteRT with the native delegate.")
 flags.DEFINE_integer("examples", 200, "Training images that int8 measures on.", lower_bound=1)
 flags.DEFINE_boolean("layerwise", True, "Measure each lookup layer alone, for the report.")
@@ -52,6 +60,7 @@ flags.DEFINE_string("prices", None, "JSON of what a machine takes; default: a ty
 def main():
     out = pathlib.Path(FLAGS.out or pathlib.Path(FLAGS.model).with_suffix(".tflite"))
     report_path = checks.file_to_write(FLAGS.report or out.with_suffix(".json"))
+    frame = wanted_frame()
     model = saving.load_model(FLAGS.model)
     *size, channels = model.input_shape[1:]
     dataset = datasets.load(
@@ -80,9 +89,22 @@ def main():
         io=FLAGS.io,
         dataset=dataset,
         layerwise=calibration if FLAGS.layerwise else None,
+        frame=frame,
     )
     report.write_json(report_path)
     print(report)
+
+
+def wanted_frame():
+    """The Frame of the flags, or None."""
+    if FLAGS.input == "pixels":
+        if FLAGS["frame"].present:
+            raise ValueError(f"--frame={FLAGS.frame} is for --input={'|'.join(frames.FORMATS)}.")
+        return None
+    sizes = re.fullmatch(r"(\d+)x(\d+)", FLAGS.frame)
+    if sizes is None:
+        raise ValueError(f"--frame={FLAGS.frame}: height x width in pixels, like 480x640, works.")
+    return frames.Frame(FLAGS.input, *map(int, sizes.groups()))
 
 
 def start():

@@ -161,9 +161,11 @@ def refuse_unrunnable(path):
         for index in indices:
             kind = graph.tensors[index].type
             if kind != litert.schema.TensorType.FLOAT32:
+                takes_frames = kind == litert.schema.TensorType.UINT8
+                how = "without --input" if takes_frames else "with float32 input and output"
                 raise ValueError(
                     f"{path} has an {what} of {kinds[kind].lower()}, which LiteRT does not run in "
-                    "a browser: export it with float32 input and output."
+                    f"a browser: export it {how}."
                 )
 
 

@@ -10,11 +10,17 @@ QUANTIZATIONS = ("float16", "dynamic", "int8")
 IO_TYPES = ("float32", "int8")
 
 
-def to_tflite(function, input_shape, variables=(), quantize=None, calibration=None, io="float32"):
-    """Converts a function of one float32 input.
-
-    Constants that are mostly zeros are stored sparse, except under "dynamic": there LiteRT's
-    XNNPACK refuses convolutions with sparse weights.
+def to_tflite(
+    function,
+    input_shape,
+    variables=(),
+    quantize=None,
+    calibration=None,
+    io="float32",
+    dtype="float32",
+    sparse=True,
+):
+    """Converts a function of one input.
 
     Args:
         function: input (1, ...) -> output.
@@ -25,6 +31,9 @@ def to_tflite(function, input_shape, variables=(), quantize=None, calibration=No
         calibration: for "int8", real inputs of one size, in any form that `checks.inputs` takes:
             their ranges become those of the activations.
         io: for "int8", the type of input and output, "float32" or "int8".
+        dtype: of the function's input; one of bytes is not quantized.
+        sparse: whether constants that are mostly zeros are stored sparse. Under "dynamic" none
+            are: there LiteRT's XNNPACK refuses convolutions with sparse weights.
 
     Raises:
         ValueError: an unknown or impossible setting, or an operation that builtin operators
@@ -33,14 +42,14 @@ def to_tflite(function, input_shape, variables=(), quantize=None, calibration=No
     check_quantization(quantize, io)
     if quantize == "int8":
         calibration = checks.inputs(calibration, input_shape[1:], "calibration inputs")
-    concrete = _traced(function, input_shape)
+    concrete = _traced(function, input_shape, dtype)
     # The converter freezes the variables that it finds in a tf.Module.
     holder = tf.Module()
     holder.frozen = list(variables)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], holder)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.optimizations = []
-    if quantize != "dynamic":
+    if sparse and quantize != "dynamic":
         converter.optimizations.append(tf.lite.Optimize.EXPERIMENTAL_SPARSITY)
     if quantize is not None:
         converter.optimizations.append(tf.lite.Optimize.DEFAULT)
@@ -59,8 +68,8 @@ def to_tflite(function, input_shape, variables=(), quantize=None, calibration=No
         raise ValueError(f"No conversion to builtin operators: {reason}") from error
 
 
-def _traced(function, input_shape):
-    spec = tf.TensorSpec(input_shape, tf.float32, name="image")
+def _traced(function, input_shape, dtype):
+    spec = tf.TensorSpec(input_shape, dtype, name="image")
     traced = tf.function(lambda image: function(image))
     if None not in input_shape:
         return traced.get_concrete_function(spec)

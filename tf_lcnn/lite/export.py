@@ -12,7 +12,7 @@ from tf_lcnn.data.examples import Examples
 from tf_lcnn.graph.rebuild import in_precision
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers.deep_lookup import has_table
-from tf_lcnn.lite import level_grid, metadata, open_size, table_forms
+from tf_lcnn.lite import frames, level_grid, metadata, open_size, table_forms
 from tf_lcnn.lite.choice import AUTO, choose_lowerings, lowered
 from tf_lcnn.lite.converter import check_quantization, to_tflite
 from tf_lcnn.lite.layerwise import measure
@@ -23,6 +23,9 @@ from tf_lcnn.lite.ranges import equalize
 from tf_lcnn.lite.report import Report
 from tf_lcnn.runtime import litert
 from tf_lcnn.runtime.interpreter import parse
+
+# Examples that are shown in frames, for their proof.
+_FRAMES = 50
 
 
 def convert(model, choices=None, quantize=None, calibration=None, io="float32", default_shape=None):
@@ -127,6 +130,7 @@ def export(
     dataset=None,
     layerwise=None,
     task=None,
+    frame=None,
 ):
     """Writes a .tflite and proves that it computes what the model computes in float32.
 
@@ -153,6 +157,8 @@ def export(
         layerwise: real inputs of one size to measure each lookup layer on, alone, for the report;
             None measures none.
         task: what the outputs are for, one of `tasks`; None goes by their shape.
+        frame: a `frames.Frame`: the file takes what a camera gives, and makes inputs as `dataset`
+            says of it. Beside the network, the whole is proved on frames that show the examples.
 
     Returns:
         Report.
@@ -167,6 +173,7 @@ def export(
     path = checks.file_to_write(path)
     _refuse(model)
     check_quantization(quantize, io)
+    front = None if frame is None else _front(model, frame, dataset, io)
     if isinstance(prices, (str, os.PathLike)):
         prices = load_prices(prices)
     if not (dataset is None or isinstance(dataset, Examples)):
@@ -183,15 +190,23 @@ def export(
     choices = _choices(model, shape, lowering, optimize, prices, quantize, delegate)
     if quantize == "int8":
         choices = equalize(model, choices, calibration)
-    content = convert(model, choices, quantize, calibration, io, shape)
+    network = convert(model, choices, quantize, calibration, io, shape)
+    content = network if front is None else front.before(network)
     counts = operators(content)
     if dataset is not None:
-        described = metadata.describe(model, dataset, profile(model, shape), task)
+        described = metadata.describe(model, dataset, profile(model, shape), task, front)
         content = metadata.append(content, described)
+    of_frames = None
     with files.replacing(path) as candidate:
-        candidate.write_bytes(content)
+        candidate.write_bytes(content if front is None else network)
         try:
             proof = _prove(model, candidate, examples, quantize, choices, calibration, task)
+            if front is not None:
+                candidate.write_bytes(content)
+                shown = _some(examples)
+                of_frames = _prove(
+                    *(model, candidate, shown, quantize, choices, calibration, task, front)
+                )
         except ProofError as error:
             rejected = path.with_suffix(".rejected.tflite")
             os.replace(candidate, rejected)
@@ -203,12 +218,40 @@ def export(
         *(path, tuple(choices), counts, len(content), proof, io, tuple(measured), shape),
         resizable=resizable,
         tables=tables,
+        frame=frame,
+        frame_proof=of_frames,
     )
 
 
-def _prove(model, path, examples, quantize, choices, calibration, task):
+def _front(model, frame, dataset, io):
+    """The `frames.Front` of a file; ValueError says why there is none."""
+    if io != "float32":
+        raise ValueError(f"A file that takes frames has bytes as its input anyway: no io={io!r}.")
+    front, shape = frames.Front(frame, dataset), checks.input_shape(model)
+    if shape != tuple(dataset.image_shape):
+        raise ValueError(
+            f"{model.name} takes inputs {shape}, and frames become {dataset.image_shape} as "
+            f"{dataset.name} has them: build the model for that size; its weights fit."
+        )
+    return front
+
+
+def _some(examples):
+    """`_FRAMES` of the examples at most, from all over them."""
+    batches, step = [], max(1, sum(len(x) for x, _ in examples) // _FRAMES)
+    first = 0
+    for inputs, labels in examples:
+        part = slice(-first % step, None, step)
+        first += len(inputs)
+        if len(inputs[part]):
+            batches.append((inputs[part], None if labels is None else labels[part]))
+    return batches
+
+
+def _prove(model, path, examples, quantize, choices, calibration, task, front=None):
     """The Proof of a file; ProofError says why there is none."""
-    proof = compare(model, path, [*examples, *open_size.other_sizes(model, examples)], task)
+    others = open_size.other_sizes(model, examples) if front is None else []
+    proof = compare(model, path, [*examples, *others], task, front)
     kind = TABLES if quantize is None and any(map(has_table, sublayers(model))) else quantize
     if proof.holds(kind):
         return proof

@@ -19,7 +19,7 @@ DESCRIPTION = "tf_lcnn.json"
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def describe(model, dataset, model_profile, task=None):
+def describe(model, dataset, model_profile, task=None, front=None):
     """The metadata of a model for a data set, as plain Python types.
 
     Args:
@@ -28,9 +28,12 @@ def describe(model, dataset, model_profile, task=None):
             normalization, or what else an app needs.
         model_profile: the model's `ModelProfile`.
         task: see `proof.compare`.
+        front: the `frames.Front` of a file that takes frames; `input` is of what it makes of them.
     """
     task = task or tasks.of(model)
     about = task.describe(dataset) if hasattr(task, "describe") else {}
+    if front is not None:
+        about["frame"] = front.describe()
     return {
         "format": FORMAT,
         "version": tf_lcnn.__version__,

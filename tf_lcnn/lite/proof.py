@@ -79,7 +79,7 @@ class Proof:
         return f"{text}, {self.task.figure} {in_keras} in Keras, {in_tflite} in LiteRT"
 
 
-def compare(model, path, examples, task=None):
+def compare(model, path, examples, task=None, front=None):
     """Runs Keras and LiteRT on the same examples.
 
     Args:
@@ -88,6 +88,8 @@ def compare(model, path, examples, task=None):
         examples: inputs with or without labels, in any form that `checks.batches` takes; in
             several sizes where the model takes any. The scores are of those with labels.
         task: what the outputs are for, one of `tasks`; None goes by their shape.
+        front: the `frames.Front` of a file that takes frames: it gets frames that show the inputs,
+            and Keras what `front.reference` makes of them.
 
     Returns:
         Proof.
@@ -104,8 +106,11 @@ def compare(model, path, examples, task=None):
     except ValueError as error:
         raise ProofError(str(error)) from None
     for inputs, labels in checks.batches(examples, checks.input_shape(model)):
+        given = inputs if front is None else front.frames(inputs)
+        if front is not None:
+            inputs = front.reference(given).astype(np.float32)
         expected = keras.ops.convert_to_numpy(model(inputs, training=False))
-        outputs = _outputs(interpreter, inputs, expected.shape)
+        outputs = _outputs(interpreter, given, expected.shape)
         by_shape.setdefault(inputs.shape[1:], []).append((expected, outputs))
         if labels is not None:
             scores.append([task.score(values, labels) for values in (expected, outputs)])

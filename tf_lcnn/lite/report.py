@@ -23,6 +23,8 @@ class Report:
         input_shape: of one input, without the batch; of a file that can be resized, at first.
         resizable: the same with None where LiteRT can resize it; None for a file of one size.
         tables: a `table_forms.TableForm` per layer with a table.
+        frame: the `frames.Frame` that the file takes; None of one that takes the model's input.
+        frame_proof: the Proof of the whole on frames, where `proof` is that of the network.
     """
 
     path: pathlib.Path
@@ -35,9 +37,14 @@ class Report:
     input_shape: tuple
     resizable: tuple | None = None
     tables: tuple = ()
+    frame: object = None
+    frame_proof: Proof | None = None
 
     def as_dict(self):
         """Everything in plain Python types, as in the JSON file."""
+        frames = {}
+        if self.frame is not None:
+            frames = {"frame": str(self.frame), "frame_proof": self.frame_proof.as_dict()}
         return {
             "path": str(self.path),
             "bytes": self.bytes,
@@ -46,6 +53,7 @@ class Report:
             "input_shape": list(self.input_shape),
             "resizable": None if self.resizable is None else list(self.resizable),
             "proof": self.proof.as_dict(),
+            **frames,
             "layers": [
                 {
                     "name": choice.layer.name,
@@ -102,7 +110,10 @@ class Report:
                 "Input and output are int8: LiteRT.js, in browsers, cannot run this file; it takes "
                 "float32 input and output only."
             )
-        return "\n".join([*lines, str(self.proof)])
+        lines.append(str(self.proof))
+        if self.frame is not None:
+            lines.append(f"The whole, from frames of {self.frame} on: {self.frame_proof}")
+        return "\n".join(lines)
 
 
 def _line(choice, measured):

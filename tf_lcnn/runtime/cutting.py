@@ -4,11 +4,10 @@ import copy
 import dataclasses
 import itertools
 
-import flatbuffers
 import numpy as np
 
 from tf_lcnn.runtime import litert
-from tf_lcnn.runtime.interpreter import parse
+from tf_lcnn.runtime.interpreter import packed, parse
 
 # How TensorFlow's operations begin that make a layer of weights.
 _PRODUCTS = ("conv", "Conv", "depthwise", "MatMul")
@@ -126,6 +125,4 @@ def _serialized(model, graph, buffers):
     one = litert.schema.ModelT()
     one.version, one.operatorCodes = model.version, model.operatorCodes
     one.subgraphs, one.buffers = [graph], buffers
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(one.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return packed(one)

@@ -4,6 +4,7 @@ import os
 import struct
 import weakref
 
+import flatbuffers
 import numpy as np
 
 from tf_lcnn import checks, quiet
@@ -27,6 +28,13 @@ def parse(content, name="the model"):
         return litert.schema.ModelT.InitFromObj(litert.schema.Model.GetRootAs(content, 0))
     except (struct.error, IndexError, TypeError, AttributeError, OverflowError, MemoryError):
         raise ValueError(f"{name} is damaged, or was cut short.") from None
+
+
+def packed(model):
+    """The bytes of a .tflite of LiteRT's schema objects, as `parse` gives them."""
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
 
 
 class Interpreter:
@@ -98,12 +106,15 @@ class Interpreter:
         self._interpreter.invoke()
 
     def set_random_input(self):
-        """Puts normally distributed numbers into the input.
+        """Puts normally distributed numbers into the input; into one of bytes, any bytes.
 
         LiteRT does not clear memory, and arithmetic on denormal numbers, which may stand there,
         is many times slower.
         """
-        self._set(np.random.default_rng(0).normal(size=self._shape[1:]).astype(np.float32))
+        rng, shape = np.random.default_rng(0), self._shape[1:]
+        of_bytes = self._input["dtype"] == np.uint8 and not self._input["quantization"][0]
+        drawn = rng.integers(0, 256, shape) if of_bytes else rng.normal(size=shape)
+        self._set(drawn.astype(np.float32))
 
     def predict(self, inputs):
         """Float outputs (count, ...), of inputs that are run one by one.

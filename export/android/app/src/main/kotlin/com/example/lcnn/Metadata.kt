@@ -66,6 +66,12 @@ data class Metadata(val labels: List<String>? = null, val input: InputSpec? = nu
             val root = JSONObject(json)
             val format = root.getInt("format")
             expect(format == FORMAT) { "metadata of format $format; this app reads $FORMAT" }
+            expect(!root.has("frame")) {
+                val frame = root.getJSONObject("frame")
+                val (kind, height, width) = listOf("format", "height", "width").map(frame::get)
+                "frames of $kind $height x $width as its input; this app prepares pixels itself: " +
+                    "export it without --input"
+            }
             val output = root.getString("output")
             expect(output == "logits") { "output $output; this app reads logits" }
             return input(root.getJSONObject("input"))
