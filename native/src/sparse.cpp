@@ -5,12 +5,15 @@ namespace {
 
 using tflite::Tensor;
 
-bool identity(const tflite::IntArray* order, int rank) {
+// Whether an order names each dimension once.
+bool permutation(const tflite::IntArray* order, int rank) {
   if (order == nullptr || order->size != rank) return false;
+  unsigned seen = 0;
   for (int i = 0; i < rank; ++i) {
-    if (order->data[i] != i) return false;
+    if (order->data[i] < 0 || order->data[i] >= rank) return false;
+    seen |= 1u << order->data[i];
   }
-  return true;
+  return seen == (1u << rank) - 1;
 }
 
 // How many positions a level has below as many as `above`; -1 where it is not well formed.
@@ -59,13 +62,14 @@ bool well_formed(const Tensor& tensor, size_t value_bytes) {
   const tflite::Sparsity& sparsity = *tensor.sparsity;
   const int rank = tensor.dims->size;
   if (sparsity.dimensions == nullptr || sparsity.dimensions_size != rank ||
-      !identity(sparsity.traversal_order, rank) ||
+      !permutation(sparsity.traversal_order, rank) ||
       (sparsity.block_map != nullptr && sparsity.block_map->size != 0)) {
     return false;
   }
   int64_t count = 1;
   for (int d = 0; d < rank; ++d) {
-    count = positions(sparsity.dimensions[d], tensor.dims->data[d], count);
+    const int size_of_level = tensor.dims->data[sparsity.traversal_order->data[d]];
+    count = positions(sparsity.dimensions[d], size_of_level, count);
     if (count < 0 || count > size) return false;
   }
   return count <= stored;

@@ -1,7 +1,10 @@
 // The values of a constant tensor, stored dense or sparse (schema.fbs, SparsityParameters).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "tflite.h"
 
@@ -22,6 +25,13 @@ bool well_formed(const tflite::Tensor& tensor, size_t value_bytes);
 
 namespace sparse {
 
+// How far apart neighbors along a dimension are in the dense tensor.
+inline int64_t stride(const tflite::Tensor& tensor, int dimension) {
+  int64_t product = 1;
+  for (int d = dimension + 1; d < tensor.dims->size; ++d) product *= tensor.dims->data[d];
+  return product;
+}
+
 // Calls visit(place in the dense tensor, value) for what is stored below a position of a level:
 // each level turns the positions of the one above into positions of its own.
 template <typename T, typename Visit>
@@ -33,17 +43,24 @@ void descend(const tflite::Tensor& tensor, int level, int64_t position, int64_t 
     if (value != 0) visit(place, value);
     return;
   }
-  const int size = tensor.dims->data[level];
+  const int dimension = tensor.sparsity->traversal_order->data[level];
+  const int size = tensor.dims->data[dimension];
+  const int64_t step = stride(tensor, dimension);
   const tflite::DimensionMetadata& storage = tensor.sparsity->dimensions[level];
   if (storage.format == tflite::kDense) {
     for (int i = 0; i < size; ++i) {
-      descend<T>(tensor, level + 1, position * size + i, place * size + i, visit);
+      descend<T>(tensor, level + 1, position * size + i, place + i * step, visit);
     }
   } else {
     for (int i = storage.segments->data[position]; i < storage.segments->data[position + 1]; ++i) {
-      descend<T>(tensor, level + 1, i, place * size + storage.indices->data[i], visit);
+      descend<T>(tensor, level + 1, i, place + storage.indices->data[i] * step, visit);
     }
   }
+}
+
+inline bool in_order(const tflite::Tensor& tensor) {
+  const tflite::IntArray& order = *tensor.sparsity->traversal_order;
+  return std::is_sorted(order.data, order.data + order.size);
 }
 
 }  // namespace sparse
@@ -53,7 +70,15 @@ void descend(const tflite::Tensor& tensor, int level, int64_t position, int64_t 
 template <typename T, typename Visit>
 void for_each_nonzero(const tflite::Tensor& tensor, const Visit& visit) {
   if (tensor.sparsity != nullptr) {
-    sparse::descend<T>(tensor, 0, 0, 0, visit);
+    if (sparse::in_order(tensor)) {
+      sparse::descend<T>(tensor, 0, 0, 0, visit);
+      return;
+    }
+    std::vector<std::pair<int64_t, T>> found;
+    sparse::descend<T>(tensor, 0, 0, 0,
+                       [&](int64_t place, T value) { found.push_back({place, value}); });
+    std::sort(found.begin(), found.end());
+    for (const auto& [place, value] : found) visit(place, value);
     return;
   }
   const T* data = static_cast<const T*>(tensor.data);

@@ -103,6 +103,27 @@ void test_storage(const std::vector<int>& dims, int one_in, std::mt19937* random
     --tensor.bytes;
     check(!lcnn::well_formed(tensor, sizeof(T)), "missing data are not found");
   }
+  // The same numbers, stored with the first dimension innermost.
+  std::vector<int> order, moved;
+  for (size_t d = 1; d <= dims.size(); ++d) {
+    order.push_back(static_cast<int>(d % dims.size()));
+    moved.push_back(dims[d % dims.size()]);
+  }
+  const size_t rows = size / static_cast<size_t>(dims[0]);
+  std::vector<T> turned(size);
+  for (size_t i = 0; i < size; ++i) {
+    turned[i % rows * static_cast<size_t>(dims[0]) + i / rows] = dense[i];
+  }
+  for (int csr = 0; csr < 1 << dims.size(); ++csr) {
+    fuzz::Arena arena;
+    tflite::Tensor tensor = stored(moved, turned, csr, &arena);
+    tensor.dims = arena.ints(dims);
+    tensor.sparsity->traversal_order = arena.ints(order);
+    check(lcnn::well_formed(tensor, sizeof(T)), "another order is refused");
+    check(read<T>(tensor, size) == dense, "other values in another order");
+    tensor.sparsity->traversal_order = arena.ints(std::vector<int>(dims.size(), 0));
+    check(dims.size() == 1 || !lcnn::well_formed(tensor, sizeof(T)), "no order is accepted");
+  }
 }
 
 // Every number of the metadata becomes a wrong one in turn.

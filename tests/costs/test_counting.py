@@ -623,8 +623,10 @@ def test_parameters_equal_count_params(ones, make):
         # Row ends up to 255 take one byte, up to 65535 two, beyond it four.
         ((256, 4), 255, 255 * 5 + 5 * 1),
         ((256, 4), 256, 256 * 5 + 5 * 2),
-        ((3, 3, 64, 200), 65_535, 65_535 * 5 + 1801 * 2),
-        ((3, 3, 64, 200), 65_536, 65_536 * 5 + 1801 * 4),
+        # Rows along n, where those are fewer than along k.
+        ((3, 3, 200, 64), 65_535, 65_535 * 5 + 577 * 2),
+        ((3, 3, 64, 200), 65_535, 65_535 * 5 + 577 * 2),
+        ((3, 3, 64, 200), 65_536, 65_536 * 5 + 577 * 4),
         ((2, 2, 8, 4), 0, 17),
         # Dense where sparse is no smaller.
         ((4, 2), 8, 4 * 8),
@@ -642,7 +644,7 @@ def test_a_lookup_layer_stores_dictionary_biases_and_sparse_coefficients(use_bia
     coefficients = np.zeros((3, 3, 8, 16), "float32")
     coefficients[0, 1, :5] = coefficients[2, 2, 7, 3:9] = 2.0
     layer.coefficients.assign(coefficients)
-    sparse = (80 + 6) * (4 + 1) + (9 * 16 + 1) * 1
+    sparse = (80 + 6) * (4 + 1) + (9 * 8 + 1) * 1
     # LiteRT's convolutions have a bias always.
     assert profile(model).bytes == 4 * (3 * 8 + 16) + sparse
     assert profile(model).twin_bytes == 4 * (27 * 16 + 16)

@@ -217,7 +217,7 @@ def _plain_bytes(calls, parameters):
 
 
 def sparse_bytes(shape, nonzeros, value_bytes=4):
-    """Bytes of a sparse P in a .tflite: values in CSR along k; dense if that is less.
+    """Bytes of a sparse P in a .tflite: values in CSR along k or n; dense if that is less.
 
     Args:
         shape: (..., k, n) of P.
@@ -225,13 +225,19 @@ def sparse_bytes(shape, nonzeros, value_bytes=4):
         value_bytes: of an entry, 4 for float32.
     """
     *taps, k, n = shape
-    rows = n * math.prod(taps)
-    index = _integer_bytes(k - 1)
-    csr = nonzeros * (value_bytes + index) + (rows + 1) * _integer_bytes(nonzeros)
-    return min(csr, value_bytes * rows * k)
+    taps = math.prod(taps)
+    along = [csr_bytes(nonzeros, taps * rows, size, value_bytes) for rows, size in ((n, k), (k, n))]
+    return min(*along, value_bytes * taps * k * n)
 
 
-def _integer_bytes(largest):
+def csr_bytes(nonzeros, rows, size, value_bytes):
+    """Bytes of values in rows of this size: the values, their places, and where rows begin."""
+    places = nonzeros * (value_bytes + integer_bytes(size - 1))
+    return places + (rows + 1) * integer_bytes(nonzeros)
+
+
+def integer_bytes(largest):
+    """Bytes of an index of a sparse tensor in a .tflite."""
     return 1 if largest <= 0xFF else 2 if largest <= 0xFFFF else 4
 
 

@@ -12,7 +12,7 @@ from tf_lcnn.data.examples import Examples
 from tf_lcnn.graph.rebuild import in_precision
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers.deep_lookup import has_table
-from tf_lcnn.lite import frames, level_grid, metadata, open_size, table_forms
+from tf_lcnn.lite import frames, level_grid, metadata, open_size, packing, table_forms
 from tf_lcnn.lite.choice import AUTO, choose_lowerings, lowered
 from tf_lcnn.lite.converter import check_quantization, to_tflite
 from tf_lcnn.lite.layerwise import measure
@@ -62,7 +62,10 @@ def convert(model, choices=None, quantize=None, calibration=None, io="float32", 
         )
     if quantize == "int8":
         content = level_grid.fitted(content, forms)
-    return open_size.with_default(content, default_shape) if None in open_shape else content
+    if None in open_shape:
+        content = open_size.with_default(content, default_shape)
+    # Last: what is shared in the bytes cannot be changed in place.
+    return packing.packed(content)
 
 
 def _choices(model, shape, lowering=AUTO, *how, **arguments):

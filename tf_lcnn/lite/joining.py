@@ -1,6 +1,7 @@
 """Two .tflite files as one: the second takes what the first gives."""
 
-from tf_lcnn.runtime.interpreter import packed, parse
+from tf_lcnn.lite import packing
+from tf_lcnn.runtime.interpreter import parse
 
 
 def joined(first, second):
@@ -37,4 +38,4 @@ def joined(first, second):
     graph.inputs = [numbers[int(i)] for i in ahead.inputs]
     for signature in model.signatureDefs or ():
         signature.inputs[0].tensorIndex = graph.inputs[0]
-    return packed(model)
+    return packing.compact(model)

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from tf_lcnn.runtime import litert
-from tf_lcnn.runtime.interpreter import packed, parse
+from tf_lcnn.runtime.interpreter import parse, serialized
 
 # How TensorFlow's operations begin that make a layer of weights.
 _PRODUCTS = ("conv", "Conv", "depthwise", "MatMul")
@@ -49,16 +49,17 @@ def layers(content, name="the model"):
     """
     model = parse(content, name)
     graph = model.subgraphs[0]
-    runs = itertools.groupby(graph.operators, lambda operator: _layer_of(graph, operator))
+    runs = itertools.groupby(graph.operators, lambda operator: layer_of(graph, operator))
     files = [_layer_file(model, title, list(operators)) for title, operators in runs]
     return [file for file in files if file is not None]
 
 
-def _layer_of(graph, operator):
+def layer_of(graph, operator):
     """The name of the Keras layer that an operator comes from.
 
     The converter names a tensor MODEL/LAYER/OPERATION, with semicolons between those that it has
-    fused: an activation, biases and a folded batch normalization beside a product.
+    fused: an activation, biases and a folded batch normalization beside a product. The export
+    leaves LAYER.
     """
     name = graph.tensors[operator.outputs[0]].name.decode(errors="replace")
     fused = [part.split("/") for part in name.split(";")]
@@ -125,4 +126,4 @@ def _serialized(model, graph, buffers):
     one = litert.schema.ModelT()
     one.version, one.operatorCodes = model.version, model.operatorCodes
     one.subgraphs, one.buffers = [graph], buffers
-    return packed(one)
+    return serialized(one)

@@ -30,7 +30,7 @@ def parse(content, name="the model"):
         raise ValueError(f"{name} is damaged, or was cut short.") from None
 
 
-def packed(model):
+def serialized(model):
     """The bytes of a .tflite of LiteRT's schema objects, as `parse` gives them."""
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
