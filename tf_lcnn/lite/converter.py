@@ -1,10 +1,13 @@
 """A TensorFlow function -> the bytes of a .tflite, of builtin operators only."""
 
 import re
+import tempfile
 
+import flatbuffers
 import tensorflow as tf
 
 from tf_lcnn import checks, quiet
+from tf_lcnn.runtime.interpreter import parse
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 IO_TYPES = ("float32", "int8")
@@ -50,6 +53,58 @@ def to_tflite(function, input_shape, variables=(), quantize=None, calibration=No
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ([image[None]] for image in calibration)
         converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
+    return _converted(converter)
+
+
+def signatures_to_tflite(module, signatures):
+    """Converts several functions that share variables, which stay variables.
+
+    Args:
+        module: a tf.Module that holds the variables.
+        signatures: name -> concrete function of named inputs and a dict of outputs. The first one
+            is what a runtime runs that asks for no signature.
+
+    Raises:
+        ValueError: an operation that builtin operators cannot express.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=list(signatures)
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+        converter.experimental_enable_resource_variables = True
+        return _shared(_converted(converter), next(iter(signatures)))
+
+
+def _shared(content, first):
+    """The bytes of a .tflite with each constant once, and this signature's graph in front.
+
+    The converter writes the constants of every signature anew.
+    """
+    model = parse(content)
+    kept, number_of = [], {}
+    for buffer in model.buffers:
+        data = b"" if buffer.data is None else bytes(buffer.data)
+        if data not in number_of:
+            number_of[data] = len(kept)
+            kept.append(buffer)
+    numbers = [number_of[b"" if x.data is None else bytes(x.data)] for x in model.buffers]
+    model.buffers = kept
+    for holder in (*(t for graph in model.subgraphs for t in graph.tensors), *model.metadata):
+        holder.buffer = numbers[holder.buffer]
+    (signature,) = [x for x in model.signatureDefs if x.signatureKey == first.encode()]
+    (other,) = [x for x in model.signatureDefs if x.subgraphIndex == 0]
+    graphs, index = model.subgraphs, signature.subgraphIndex
+    graphs[0], graphs[index] = graphs[index], graphs[0]
+    signature.subgraphIndex, other.subgraphIndex = 0, index
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _converted(converter):
     try:
         with quiet.notices_dropped():
             return converter.convert()

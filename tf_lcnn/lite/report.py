@@ -5,6 +5,7 @@ import json
 import pathlib
 
 from tf_lcnn import files
+from tf_lcnn.lite.learning_proof import LearningProof
 from tf_lcnn.lite.proof import Proof
 
 
@@ -23,6 +24,7 @@ class Report:
         input_shape: of one input, without the batch; of a file that can be resized, at first.
         resizable: the same with None where LiteRT can resize it; None for a file of one size.
         tables: a `table_forms.TableForm` per layer with a table.
+        learning: a `learning_proof.LearningProof` of a file that can be trained, else None.
     """
 
     path: pathlib.Path
@@ -35,6 +37,7 @@ class Report:
     input_shape: tuple
     resizable: tuple | None = None
     tables: tuple = ()
+    learning: LearningProof | None = None
 
     def as_dict(self):
         """Everything in plain Python types, as in the JSON file."""
@@ -62,6 +65,7 @@ class Report:
                 for choice, measured in self._layers()
             ],
             "tables": [form.as_dict() for form in self.tables],
+            "learning": None if self.learning is None else self.learning.as_dict(),
         }
 
     def _layers(self):
@@ -79,7 +83,7 @@ class Report:
     def __str__(self):
         lines = [_line(*layer) for layer in self._layers()]
         lines += map(str, self.tables)
-        if not lines:
+        if not lines and self.learning is None:
             lines.append("No lookup layers: the model is converted as it is.")
         operators = ", ".join(f"{name} {count}" for name, count in sorted(self.operators.items()))
         lines += [f"Operators, all builtin: {operators}", f"{self.path}: {self.bytes:,} bytes"]
@@ -102,6 +106,8 @@ class Report:
                 "Input and output are int8: LiteRT.js, in browsers, cannot run this file; it takes "
                 "float32 input and output only."
             )
+        if self.learning is not None:
+            lines.append(str(self.learning))
         return "\n".join([*lines, str(self.proof)])
 
 
