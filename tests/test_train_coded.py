@@ -36,9 +36,7 @@ def parent(tmp_path_factory):
     for name, kernel in sites.kernels(model).items():
         k, s = SIZES.get(name, (None, None))
         layers.append(size_plan.Choice(name, kernel, k, s, 1.0, 2.0, 0.0))
-    size_plan.Plan("resnet8", "multiplications", 1.0, 0.0, tuple(layers)).save(
-        folder / "plan.json"
-    )
+    size_plan.Plan("resnet8", "multiplications", 1.0, 0.0, tuple(layers)).save(folder / "plan.json")
     return folder / "dense.keras", folder / "plan.json"
 
 

@@ -2,6 +2,7 @@
 
     transfer_dictionaries(shallow, deep)
     freeze_dictionaries(deep)
+    more = add_classes(model, 5)
 
 Source: the LCNN paper, sections 4.2 (few-shot: frozen dictionaries, new coefficients) and 4.3
 (few-iteration: dictionaries of a shallow net in a deep one).
@@ -13,6 +14,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from tf_lcnn import checks
+from tf_lcnn.graph import rebuild
+from tf_lcnn.layers import family
+from tf_lcnn.layers.dense import LookupDense
 from tf_lcnn.layers.family import lookup_layers
 
 MATCHES = ("order", "best")
@@ -166,3 +171,52 @@ def freeze_support(model):
     for layer in _lookup_layers(model):
         places = np.asarray(ops.convert_to_numpy(layer.sparse_coefficients())) != 0
         layer.coefficients.constraint = _Support(places, layer.coefficients.constraint)
+
+
+def classifier(model):
+    """The dense layer, with lookups or without, that makes the classes of a model.
+
+    Raises:
+        ValueError: no such layer is the last one with weights.
+    """
+    layers = [layer for layer in getattr(model, "layers", ()) if layer.weights]
+    if not layers or family.plain_type(layers[-1]) not in (keras.layers.Dense, LookupDense):
+        last = f"{layers[-1].name} ({type(layers[-1]).__name__})" if layers else "none"
+        raise ValueError(
+            f"{getattr(model, 'name', model)} does not end in a Dense or LookupDense layer: the "
+            f"last layer with weights is {last}."
+        )
+    return layers[-1]
+
+
+def add_classes(model, n):
+    """A copy of a classifier that has n more classes, behind those that it has.
+
+    The outputs of the classes that were there are as they were, and so are all other weights. A new
+    class has what the initializers of the layer draw: in a LookupDense all k coefficients, on the
+    same dictionary.
+
+    Args:
+        model: a built functional or Sequential model that ends in a Dense or LookupDense layer,
+            with an activation behind it or not. It is not changed.
+        n: how many, >= 1.
+
+    Raises:
+        ValueError: another model, or another n.
+    """
+    n = checks.whole_number(n, "n, the new classes,")
+    rebuild.refuse_other_models(model)
+    last = classifier(model)
+    units = last.units
+    copy, pairs = rebuild.clone(
+        model, changes=lambda layer: {"units": units + n} if layer is last else {}
+    )
+    rebuild.copy_weights([(layer, other) for layer, other in pairs if layer is not last])
+    larger = dict(pairs)[last]
+    for mine, theirs in zip(last.weights, larger.weights, strict=True):
+        values = ops.convert_to_numpy(mine)
+        if mine.shape != theirs.shape:
+            new = ops.convert_to_numpy(theirs)[..., units:]
+            values = np.concatenate([values, new], axis=-1)
+        theirs.assign(values)
+    return copy

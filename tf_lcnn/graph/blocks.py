@@ -20,15 +20,15 @@ def cuts(model):
         model that calls a layer more than once these two alone: which call is meant is not known.
     """
     whole = [(0, model.inputs[0]), (len(_operations(model)), model.outputs[0])]
-    taken = _taken(model)
+    taken = connections(model)
     if taken is None:
         return whole
     last_use = {id(model.outputs[0]): len(taken)}
-    for number, (inputs, _) in enumerate(taken):
+    for number, (_, inputs, _) in enumerate(taken):
         last_use.update({id(tensor): number for tensor in inputs})
     last_use[id(model.outputs[0])] = len(taken)
     found, alive = [whole[0]], [model.inputs[0]]
-    for number, (_, outputs) in enumerate(taken):
+    for number, (_, _, outputs) in enumerate(taken):
         alive = [x for x in [*alive, *outputs] if last_use.get(id(x), -1) > number]
         if len(alive) == 1 and alive[0] is not found[-1][1]:
             found.append((number + 1, alive[0]))
@@ -41,8 +41,14 @@ def _operations(model):
     return [x for x in model.operations if not isinstance(x, keras.layers.InputLayer)]
 
 
-def _taken(model):
-    """(input tensors, output tensors) of each operation; None where they are not one chain."""
+def connections(model):
+    """(operation, its input tensors, its output tensors) in the order in which they run.
+
+    None where they are not one chain: an operation is called more than once.
+
+    Args:
+        model: see `cuts`.
+    """
     known, taken = {id(model.inputs[0])}, []
     for operation in _operations(model):
         try:
@@ -54,7 +60,7 @@ def _taken(model):
             # The calls that are asked for are those of another model with the same layer.
             return None
         known |= {id(x) for x in outputs}
-        taken.append((inputs, outputs))
+        taken.append((operation, inputs, outputs))
     return taken
 
 

@@ -1,10 +1,12 @@
 """A TensorFlow function -> the bytes of a .tflite, of builtin operators only."""
 
 import re
+import tempfile
 
 import tensorflow as tf
 
 from tf_lcnn import checks, quiet
+from tf_lcnn.runtime.interpreter import parse, serialized
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 IO_TYPES = ("float32", "int8")
@@ -59,6 +61,43 @@ def to_tflite(
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ([image[None]] for image in calibration)
         converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
+    return _converted(converter)
+
+
+def signatures_to_tflite(module, signatures):
+    """Converts several functions that share variables, which stay variables.
+
+    Args:
+        module: a tf.Module that holds the variables.
+        signatures: name -> concrete function of named inputs and a dict of outputs. The first one
+            is what a runtime runs that asks for no signature.
+
+    Raises:
+        ValueError: an operation that builtin operators cannot express.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=list(signatures)
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+        converter.experimental_enable_resource_variables = True
+        return _in_front(_converted(converter), next(iter(signatures)))
+
+
+def _in_front(content, name):
+    """The bytes of a .tflite whose first graph is that of this signature."""
+    model = parse(content)
+    (signature,) = [x for x in model.signatureDefs if x.signatureKey == name.encode()]
+    (other,) = [x for x in model.signatureDefs if x.subgraphIndex == 0]
+    graphs, index = model.subgraphs, signature.subgraphIndex
+    graphs[0], graphs[index] = graphs[index], graphs[0]
+    signature.subgraphIndex, other.subgraphIndex = 0, index
+    return serialized(model)
+
+
+def _converted(converter):
     try:
         with quiet.notices_dropped():
             return converter.convert()

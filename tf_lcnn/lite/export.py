@@ -12,7 +12,16 @@ from tf_lcnn.data.examples import Examples
 from tf_lcnn.graph.rebuild import in_precision
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers.deep_lookup import has_table
-from tf_lcnn.lite import frames, level_grid, metadata, open_size, packing, table_forms
+from tf_lcnn.lite import (
+    frames,
+    learning,
+    learning_proof,
+    level_grid,
+    metadata,
+    open_size,
+    packing,
+    table_forms,
+)
 from tf_lcnn.lite.choice import AUTO, choose_lowerings, lowered
 from tf_lcnn.lite.converter import check_quantization, to_tflite
 from tf_lcnn.lite.layerwise import measure
@@ -134,12 +143,14 @@ def export(
     layerwise=None,
     task=None,
     frame=None,
+    train=None,
 ):
     """Writes a .tflite and proves that it computes what the model computes in float32.
 
     Where the model leaves height or width open, the file has the size of the first examples, and
     LiteRT can resize it: it is proved on the examples as they are and on parts and repetitions of
-    them too.
+    them too. With `train` the file also learns, see `lite.learning` and `runtime.learning`, and
+    some steps of training in it are proved to be those of Keras.
 
     Args:
         model: see `convert`.
@@ -162,6 +173,9 @@ def export(
         task: what the outputs are for, one of `tasks`; None goes by their shape.
         frame: a `frames.Frame`: the file takes what a camera gives, and makes inputs as `dataset`
             says of it. Beside the network, the whole is proved on frames that show the examples.
+        train: names of layers of a classifier that the file can train, each with lookups or dense;
+            "classifier" is the last dense one. The file is in float32. What of lookup layers moves
+            are the coefficients that are not zero, and biases: no threshold makes one zero.
 
     Returns:
         Report.
@@ -169,13 +183,17 @@ def export(
     Raises:
         ProofError: the outputs differ by more than `proof.TOLERANCE`, or a quantized file keeps
             less than `proof.MINIMUM_DECIBELS` or loses more than the task allows; LiteRT does not
-            load the file, or an operator is not builtin.
+            load the file, or an operator is not builtin; it learns something else than Keras.
         FileNotFoundError: the folder of `path` does not exist.
-        ValueError: see `convert` and `checks.batches`.
+        ValueError: see `convert`, `checks.batches` and `learning.plan`.
     """
     path = checks.file_to_write(path)
     _refuse(model)
     check_quantization(quantize, io)
+    if train is not None and quantize is not None:
+        raise ValueError(f"train with quantize={quantize!r}: a file that learns is in float32.")
+    if train is not None and frame is not None:
+        raise ValueError("train with frame: a file that learns takes the model's own inputs.")
     front = None if frame is None else _front(model, frame, dataset, io)
     if isinstance(prices, (str, os.PathLike)):
         prices = load_prices(prices)
@@ -190,10 +208,15 @@ def export(
     examples = list(checks.batches(examples, open_shape))
     shape = examples[0][0].shape[1:]
     model = in_precision(model, "float32")
+    plan = None if train is None else learning.plan(model, train)
     choices = _choices(model, shape, lowering, optimize, prices, quantize, delegate)
     if quantize == "int8":
         choices = equalize(model, choices, calibration)
-    network = convert(model, choices, quantize, calibration, io, shape)
+    if plan is None:
+        network = convert(model, choices, quantize, calibration, io, shape)
+    else:
+        choices = [choice for choice in choices if choice.source not in plan.behind]
+        network = learning.convert(plan, choices)
     content = network if front is None else front.before(network)
     counts = operators(content)
     if dataset is not None:
@@ -210,6 +233,7 @@ def export(
                 of_frames = _prove(
                     *(model, candidate, shown, quantize, choices, calibration, task, front)
                 )
+            learned = None if plan is None else _prove_learning(plan, candidate, examples)
         except ProofError as error:
             rejected = path.with_suffix(".rejected.tflite")
             os.replace(candidate, rejected)
@@ -223,6 +247,7 @@ def export(
         tables=tables,
         frame=frame,
         frame_proof=of_frames,
+        learning=learned,
     )
 
 
@@ -249,6 +274,17 @@ def _some(examples):
         if len(inputs[part]):
             batches.append((inputs[part], None if labels is None else labels[part]))
     return batches
+
+
+def _prove_learning(plan, path, examples):
+    """The LearningProof of a file; ProofError says why there is none."""
+    try:
+        proof = learning_proof.compare(plan, path, examples)
+    except ValueError as error:
+        raise ProofError(f"the file does not learn: {error}") from None
+    if not proof.holds():
+        raise ProofError(f"the file does not learn what {plan.model.name} learns: {proof}.")
+    return proof
 
 
 def _prove(model, path, examples, quantize, choices, calibration, task, front=None):

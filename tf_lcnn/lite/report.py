@@ -5,6 +5,7 @@ import json
 import pathlib
 
 from tf_lcnn import files
+from tf_lcnn.lite.learning_proof import LearningProof
 from tf_lcnn.lite.proof import Proof
 
 
@@ -25,6 +26,7 @@ class Report:
         tables: a `table_forms.TableForm` per layer with a table.
         frame: the `frames.Frame` that the file takes; None of one that takes the model's input.
         frame_proof: the Proof of the whole on frames, where `proof` is that of the network.
+        learning: a `learning_proof.LearningProof` of a file that can be trained, else None.
     """
 
     path: pathlib.Path
@@ -39,6 +41,7 @@ class Report:
     tables: tuple = ()
     frame: object = None
     frame_proof: Proof | None = None
+    learning: LearningProof | None = None
 
     def as_dict(self):
         """Everything in plain Python types, as in the JSON file."""
@@ -70,6 +73,7 @@ class Report:
                 for choice, measured in self._layers()
             ],
             "tables": [form.as_dict() for form in self.tables],
+            "learning": None if self.learning is None else self.learning.as_dict(),
         }
 
     def _layers(self):
@@ -87,7 +91,7 @@ class Report:
     def __str__(self):
         lines = [_line(*layer) for layer in self._layers()]
         lines += map(str, self.tables)
-        if not lines:
+        if not lines and self.learning is None:
             lines.append("No lookup layers: the model is converted as it is.")
         operators = ", ".join(f"{name} {count}" for name, count in sorted(self.operators.items()))
         lines += [f"Operators, all builtin: {operators}", f"{self.path}: {self.bytes:,} bytes"]
@@ -110,6 +114,8 @@ class Report:
                 "Input and output are int8: LiteRT.js, in browsers, cannot run this file; it takes "
                 "float32 input and output only."
             )
+        if self.learning is not None:
+            lines.append(str(self.learning))
         lines.append(str(self.proof))
         if self.frame is not None:
             lines.append(f"The whole, from frames of {self.frame} on: {self.frame_proof}")

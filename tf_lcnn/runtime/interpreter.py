@@ -61,7 +61,7 @@ class Interpreter:
         options = _delegate_options(delegate, threads)
         name = str(path) if content is None else "the model"
         if content is None:
-            content = _read(path)
+            content = read(path)
         parse(content, name)
         # LiteRT cannot free a delegate once Python has taken its modules down.
         weakref.finalize(self, vars(self).clear)
@@ -155,7 +155,13 @@ class Interpreter:
         self._shape = shape
 
 
-def _read(path):
+def read(path):
+    """The bytes of a file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the path is none.
+    """
     if not isinstance(path, (str, os.PathLike)):
         raise ValueError(f"The path of a .tflite is a string or Path, not {path!r}.")
     # LiteRT maps the file; read here, a missing one has a plain error.
