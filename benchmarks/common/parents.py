@@ -20,6 +20,7 @@ from tf_lcnn.compression.reconstruction import Schedule
 from tf_lcnn.data import datasets, photos
 from tf_lcnn.graph import rebuild
 from tf_lcnn.models import saving
+from tf_lcnn.tasks import images
 
 FLAGS = flags.FLAGS
 
@@ -109,10 +110,7 @@ def _restoration(net, test, validation, read, spoil, border, sign):
         figures = []
         for clean, spoiled in pairs:
             restored = np.clip(spoiled + sign * predict(spoiled[None])[0], 0, 1)
-            error = (restored - clean)[
-                border or None : -border or None, border or None : -border or None
-            ]
-            figures.append(-10 * np.log10((error**2).mean()))
+            figures.append(images.psnr(clean[None], restored[None], border))
         return float(np.mean(figures))
 
     crops = np.float32(_training_crops(read, spoil))

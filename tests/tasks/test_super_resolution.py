@@ -12,7 +12,8 @@ from support.helpers import chain
 from tests.data.test_photos import write
 from tf_lcnn import models, tasks
 from tf_lcnn.data import photos
-from tf_lcnn.tasks.super_resolution import PeakSignalToNoise, SuperResolution
+from tf_lcnn.tasks.images import PeakSignalToNoise
+from tf_lcnn.tasks.super_resolution import SuperResolution
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_a_run_is_told_and_kept_by_test_set(dataset, tmp_path, capsys):
 
 
 def test_pictures_are_not_without_end(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr("tf_lcnn.tasks.super_resolution._MOST_PICTURES", 1)
+    monkeypatch.setattr("tf_lcnn.tasks.restoration._MOST_PICTURES", 1)
     model = models.build("espcn")
     SuperResolution(2).tell_more(model, dataset.taken_by(model), tmp_path)
     assert len(list((tmp_path / "pictures").iterdir())) == 1
@@ -118,6 +119,6 @@ def test_a_parent_no_better_than_bicubic_interpolation_is_refused(dataset):
 
 def test_it_is_a_task_of_train_py():
     assert "super_resolution" in tasks.names()
-    settings = types.SimpleNamespace(task="super_resolution", scale=None)
+    settings = types.SimpleNamespace(task="super_resolution", scale=None, loss="l1")
     assert tasks.of_run(settings).scale == 2
     assert SuperResolution(2).holds(30.0, 29.6) and SuperResolution(2).show(30.0) == "30.00 dB"

@@ -10,7 +10,7 @@ from tf_lcnn import checks, programs
 
 NAME = "tf-lcnn"
 # In the order in which they are used; each is a module beside this one, with a function `start`.
-COMMANDS = ("train", "compress", "export", "benchmark", "web", "profile")
+COMMANDS = ("train", "compress", "export", "run", "benchmark", "web", "profile")
 
 
 def main():

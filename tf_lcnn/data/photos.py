@@ -1,8 +1,9 @@
-"""Photos for super-resolution: luma, made small by bicubic interpolation, and as it was.
+"""Photos that a network returns improved: luma, made worse, and as it was.
 
-The field measures on Y of ITU-R BT.601 as Matlab's `rgb2ycbcr` gives it, on images cut to a
-multiple of the scale, made small by an antialiased bicubic kernel (a = -0.5), as Matlab's
-`imresize` and Pillow have it; `tf.image.resize` gives the same. A gray image is taken as it is.
+Here are photos for super-resolution, and what all share. The field measures on Y of ITU-R BT.601
+as Matlab's `rgb2ycbcr` gives it, on images cut to a multiple of the scale, made small by an
+antialiased bicubic kernel (a = -0.5), as Matlab's `imresize` and Pillow have it;
+`tf.image.resize` gives the same. A gray image is taken as it is.
 """
 
 import dataclasses
@@ -26,30 +27,25 @@ _BLACK = 16.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Photos(examples.Examples):
-    """Photos, of which a network is to find what was lost when they were made small.
+    """Photos, of which a network is to find what was lost when they were made worse.
 
-    An input is the small photo, or that enlarged again by bicubic interpolation; the target is
-    the photo. Both are luma from 0 to 1, (height, width, 1). In training they are random patches;
-    in evaluation whole photos, one to a batch.
+    Input and target are luma from 0 to 1, (height, width, 1). In training they are random patches;
+    in evaluation whole photos, one to a batch. A kind of photos says what a `pair` is.
 
     Attributes:
         name: of the folder.
-        scale: how many times as large the target is.
         patch_size: height and width of a patch of the target.
         draws: random patches of each photo in an epoch.
-        enlarged: whether inputs are enlarged again.
         test_names: label i of the test split is a photo of `test_names[i]`.
         titles: of the photos of the test split.
-        first_shape: (height, width) of the first test photo, cut to a multiple of the scale.
+        first_shape: (height, width) of the first test photo's target.
         train, validation, test: the splits.
         decode: a payload -> luma, float32 (height, width, 1), 0 to 1.
     """
 
     name: str
-    scale: int
     patch_size: int
     draws: int
-    enlarged: bool
     test_names: tuple
     titles: tuple
     first_shape: tuple
@@ -60,11 +56,18 @@ class Photos(examples.Examples):
 
     noun = "photos"
     sizes_differ = True
+    # What is done to them, for people.
+    worse = ""
 
     @property
     def factor(self):
         """How many times as large the target is as the input."""
-        return 1 if self.enlarged else self.scale
+        return 1
+
+    @property
+    def factors(self):
+        """Of the networks that this data is for."""
+        return (1,)
 
     @property
     def example_shape(self):
@@ -72,17 +75,14 @@ class Photos(examples.Examples):
 
     @property
     def network(self):
-        return {"scale": self.scale}
+        return {}
 
     def summary(self):
         size = self.patch_size
         return (
-            f"{super().summary()}, luma, {self.scale} times as large, {self.draws} patches of "
-            f"{size}x{size} of each in an epoch"
+            f"{super().summary()}, luma, {self.worse}, {self.draws} patches of {size}x{size} of "
+            "each in an epoch"
         )
-
-    def taken_by(self, model):
-        return dataclasses.replace(self, enlarged=self._factor_of(model) == 1)
 
     def refuse_mismatch(self, model, name):
         shape = tuple(model.input_shape[1:])
@@ -93,27 +93,28 @@ class Photos(examples.Examples):
                 f"{name} takes inputs {shape}: photos have many sizes, and need an open height "
                 "and width (None)."
             )
-        if self._factor_of(model) not in (1, self.scale):
-            before, after = _mapped(model, self.patch_size // self.scale)
-            raise ValueError(
-                f"{name} makes {after} of {before}: for --scale={self.scale} height and width "
-                f"become {self.scale} times as large, or stay, for photos that were enlarged."
-            )
+        if self._factor_of(model) not in self.factors:
+            before, after = _mapped(model, self.patch_size // max(self.factors))
+            raise ValueError(f"{name} makes {after} of {before}: {self._wanted()}.")
+
+    def _wanted(self):
+        """What height and width a network is to give."""
+        return "height and width are to stay"
 
     def _factor_of(self, model):
-        (height, width, _), after = _mapped(model, self.patch_size // self.scale)
+        (height, width, _), after = _mapped(model, self.patch_size // max(self.factors))
         same = len(after) == 3 and after[2] == 1 and after[0] * width == after[1] * height
         return after[0] / height if same else None
 
+    def pair(self, payload):
+        """(what was lost in part, the target), whole."""
+        raise NotImplementedError
+
     def example(self, payload, label):
-        sharp = self.decode(payload)
-        size = tf.shape(sharp)[:2] // self.scale * self.scale
-        sharp = sharp[: size[0], : size[1]]
-        given = shrunk(sharp, self.scale)
-        return (enlarged(given, self.scale) if self.enlarged else given), sharp
+        return self.pair(payload)
 
     def drawn(self, payload, label, draw, augment):
-        pair = self.example(payload, label)
+        pair = self.pair(payload)
 
         def one(k):
             place = tf.stack([draw[0], draw[1] * self.draws + k])
@@ -125,10 +126,10 @@ class Photos(examples.Examples):
         return tf.map_fn(one, tf.range(self.draws, dtype=draw.dtype), fn_output_signature=kinds)
 
     def patch(self, pair, draw):
-        """A patch of the same place of an input and of its target.
+        """An input and its target: a patch of the same place of both.
 
         Args:
-            pair: input and target, whole.
+            pair: see `pair`.
             draw: two integers that seed the place.
         """
         given, sharp = pair
@@ -158,7 +159,7 @@ class Photos(examples.Examples):
         each = -(-count // len(chosen))
 
         def drawn(i, payload, label):
-            pair = self.example(payload, label)
+            pair = self.pair(payload)
             places = tf.stack([tf.fill([each], i), seed * each + tf.range(each, dtype=i.dtype)], 1)
             kinds = (tf.float32, tf.float32)
             return tf.map_fn(lambda x: self.patch(pair, x), places, fn_output_signature=kinds)
@@ -170,6 +171,51 @@ class Photos(examples.Examples):
     def of_one_size(self, split):
         """See `examples.Examples`: a patch of each photo of a split."""
         return self.patches(split, len(self.split(split)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SmallPhotos(Photos):
+    """Photos that were made small: an input is the small one, or that enlarged again.
+
+    Attributes:
+        scale: how many times as large the target is.
+        enlarged: whether inputs are enlarged again by bicubic interpolation.
+    """
+
+    scale: int
+    enlarged: bool = False
+
+    @property
+    def worse(self):
+        return f"{self.scale} times as large"
+
+    @property
+    def factor(self):
+        return 1 if self.enlarged else self.scale
+
+    @property
+    def factors(self):
+        return 1, self.scale
+
+    @property
+    def network(self):
+        return {"scale": self.scale}
+
+    def taken_by(self, model):
+        return dataclasses.replace(self, enlarged=self._factor_of(model) == 1)
+
+    def _wanted(self):
+        return (
+            f"for --scale={self.scale} height and width become {self.scale} times as large, or "
+            "stay, for photos that were enlarged"
+        )
+
+    def pair(self, payload):
+        sharp = self.decode(payload)
+        size = tf.shape(sharp)[:2] // self.scale * self.scale
+        sharp = sharp[: size[0], : size[1]]
+        given = shrunk(sharp, self.scale)
+        return (enlarged(given, self.scale) if self.enlarged else given), sharp
 
 
 def _mapped(model, size):
@@ -199,10 +245,27 @@ def load(data_dir, scale=2, patch_size=None, draws=16, test_dirs=()):
         raise ValueError(f"Unknown scale {scale!r}: {', '.join(map(str, SCALES))}.")
     patch_size = 48 * scale if patch_size is None else patch_size
     checks.whole_number(patch_size, "The patch size", least=8 * scale)
-    checks.whole_number(draws, "The patches of a photo")
     if patch_size % scale:
         raise ValueError(f"The patch size {patch_size} is no multiple of the scale {scale}.")
-    found = _found(data_dir)
+    fields = splits(data_dir, patch_size, draws, test_dirs, 16 * scale, f"--scale={scale}")
+    fields["first_shape"] = tuple(size // scale * scale for size in fields["first_shape"])
+    return SmallPhotos(scale=scale, **fields)
+
+
+def splits(data_dir, patch_size, draws, test_dirs, least, wanted, completed=lambda photos: photos):
+    """The attributes of a `Photos`, of the photos in folders or zip files.
+
+    Args:
+        data_dir, patch_size, draws, test_dirs: see `load`.
+        least: height and width that a test photo has at least.
+        wanted: what needs them, for messages.
+        completed: a list of photos -> that as it is used.
+
+    Raises:
+        ValueError, FileNotFoundError: see `load`.
+    """
+    checks.whole_number(draws, "The patches of a photo")
+    found = {split: completed(photos) for split, photos in _found(data_dir).items()}
     if "train" not in found:
         raise ValueError(f"{data_dir} holds no training photos, only {', '.join(found)}.")
     test_names, sets = ("test",), [found.pop("test", [])]
@@ -213,36 +276,41 @@ def load(data_dir, scale=2, patch_size=None, draws=16, test_dirs=()):
         _refuse_small(photos, patch_size, f"patches of {patch_size}x{patch_size}", split)
     for photos in sets:
         # Enough is left when the border is cut off.
-        _refuse_small(photos, 16 * scale, f"--scale={scale}", "test")
-    splits = {split: _indexed(photos) for split, photos in found.items()}
+        _refuse_small(photos, least, wanted, "test")
+    parts = {split: _indexed(photos) for split, photos in found.items()}
     tested = [(i, photo) for i, photos in enumerate(sets) for photo in photos]
     if tested:
         labels = np.array([i for i, _ in tested], np.int64)
-        splits["test"] = _indexed([photo for _, photo in tested], labels)
-    splits = examples.hold_out(splits, "photos")
+        parts["test"] = _indexed([photo for _, photo in tested], labels)
+    parts = examples.hold_out(parts, "photos")
     by_payload = {photo.payload: photo for photo in itertools.chain(*found.values(), *sets)}
-    shown = [by_payload[payload] for payload in splits["test"].payloads]
-    height, width, _ = luma(shown[0].payload).shape
-    return Photos(
-        name=pathlib.Path(data_dir).stem,
-        scale=scale,
-        patch_size=patch_size,
-        draws=draws,
-        enlarged=False,
-        test_names=test_names,
-        titles=tuple(photo.title for photo in shown),
-        first_shape=(height // scale * scale, width // scale * scale),
-        decode=luma,
-        **splits,
-    )
+    shown = [by_payload[key(payload)] for payload in parts["test"].payloads]
+    height, width, _ = luma(first(shown[0].payload)).shape
+    return {
+        **{"name": pathlib.Path(data_dir).stem, "patch_size": patch_size, "draws": draws},
+        **{"test_names": test_names, "titles": tuple(photo.title for photo in shown)},
+        **{"first_shape": (height, width), "decode": luma, **parts},
+    }
+
+
+def first(payload):
+    """The photo itself, of a payload that may have its target beside it."""
+    return payload if isinstance(payload, (str, bytes)) else payload[0]
+
+
+def key(payload):
+    return payload if isinstance(payload, (str, bytes)) else tuple(payload)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Photo:
-    """`payload`: its whole path, or its bytes in a zip file; `size` is None where not looked at."""
+    """`payload`: its whole path, or its bytes in a zip file; `size` is None where not looked at.
+
+    Where a target lies beside the photo, the payload is a pair.
+    """
 
     title: str
-    payload: str | bytes
+    payload: str | bytes | tuple
     size: tuple | None
 
 
@@ -277,8 +345,9 @@ def _refuse_small(photos, least, wanted, split):
 
 def _indexed(photos, labels=None):
     labels = np.zeros(len(photos), np.int64) if labels is None else labels
-    payloads = np.empty(len(photos), object)
-    payloads[:] = [photo.payload for photo in photos]
+    given = [photo.payload for photo in photos]
+    payloads = np.empty((len(photos), 2) if isinstance(given[0], tuple) else len(photos), object)
+    payloads[:] = given
     return Indexed(payloads, labels)
 
 

@@ -10,7 +10,7 @@ from tf_lcnn import checks
 from tf_lcnn.layers.convolution import LookupConv1D, LookupConv2D
 from tf_lcnn.layers.dense import LookupDense
 from tf_lcnn.layers.sparsity import LookupL1
-from tf_lcnn.models import alexnet, pointnet, resnet, super_resolution
+from tf_lcnn.models import alexnet, denoising, pointnet, resnet, super_resolution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class _Family:
     Attributes:
         net: (conv, dense, input shape, answers, dictionary sizes) -> (inputs, outputs).
         input_shape: what it was designed for.
-        answers: its classes by default, or its scale.
+        answers: its classes by default, or its scale; None where it has neither.
         presets: name -> dictionary sizes.
         threshold_scale: of its LCNN.
         task: of `tasks.names()`.
@@ -28,7 +28,7 @@ class _Family:
 
     net: callable
     input_shape: tuple
-    answers: int
+    answers: int | None
     presets: dict
     threshold_scale: float
     task: str = "classification"
@@ -56,6 +56,12 @@ def _families():
     ):
         scale, task = super_resolution.THRESHOLD_SCALE, "super_resolution"
         families[net.__name__] = _Family(net, *luma, presets, scale, task)
+    for name, size, presets in (
+        ("dncnn", denoising.DNCNN, denoising.PRESETS),
+        ("dncnn_small", denoising.SMALL, denoising.SMALL_PRESETS),
+    ):
+        net, scale = functools.partial(denoising.dncnn, size), denoising.THRESHOLD_SCALE
+        families[name] = _Family(net, (None, None, 1), None, presets, scale, "denoising")
     for name, width, presets in (
         ("pointnet", pointnet.WIDTH, pointnet.PRESETS),
         ("pointnet_small", pointnet.SMALL_WIDTH, pointnet.SMALL_PRESETS),
@@ -153,11 +159,11 @@ def build(
         input_shape: (height, width, channels), or (points, 3); None takes the network's own.
             ResNets take None for height and width, PointNets for the points: any size.
         classes: None takes 1000 for the ImageNet families, 10 for CIFAR, 40 for PointNet;
-            super-resolution has none.
+            super-resolution and denoising have none.
         dictionary_sizes: "fast", "accurate", "register", or a size per stage: conv1, conv2-5,
             fc6-7 for AlexNet; conv1 and the four stages for the ImageNet ResNets; the three
             stages for the CIFAR ResNets; the second and third convolution for ESPCN; one for all
-            for VDSR; narrow, wide and fully connected layers for PointNet, which has no
+            for VDSR and DnCNN; narrow, wide and fully connected layers for PointNet, which has no
             "register". A size of 0 keeps the stage plain, and so does one that
             is not smaller than the layer's n*kh*kw weight vectors. Dense nets ignore it. The
             sizes of "register" are those that the native delegate has registers for, 16 to 128;
@@ -199,12 +205,13 @@ def build(
 
 
 def _answers(name, family, classes, scale):
-    """How many classes, or how many times as large."""
+    """How many classes, or how many times as large; None of what has neither."""
+    own = {"super_resolution": "scale", "denoising": None}.get(family.task, "classes")
     given = {"scale": scale, "classes": classes}
-    value = given.pop("scale" if family.task == "super_resolution" else "classes")
-    ((other, wrong),) = given.items()
-    if wrong is not None:
-        raise ValueError(f"{name} is for {family.task}, which knows no {other}: {wrong!r}.")
+    value = given.pop(own, None)
+    for other, wrong in given.items():
+        if wrong is not None:
+            raise ValueError(f"{name} is for {family.task}, which knows no {other}: {wrong!r}.")
     return family.answers if value is None else checks.whole_number(value, "classes or scale")
 
 

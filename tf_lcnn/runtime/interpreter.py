@@ -97,6 +97,11 @@ class Interpreter:
         return tuple(int(size) for size in self._input["shape"])
 
     @property
+    def output_shape(self):
+        """Shape of the output, as `input_shape` has it."""
+        return tuple(int(size) for size in self._output["shape"])
+
+    @property
     def open_shape(self):
         """Shape of one input, without the batch; None where any size is right."""
         return tuple(None if size < 0 else int(size) for size in self._input["shape_signature"][1:])

@@ -13,6 +13,7 @@ And for train.py:
 
     name: of --task.
     dataset, model: what --dataset and --model are by default.
+    networks: the task whose networks it takes, of `models.task`.
     flags: the flags that not all tasks take, which this one does.
     taught_by_logits: whether a parent teaches by `training.distillation`.
     of_run(settings): the task of a `training.run.Run`.
@@ -21,13 +22,22 @@ And for train.py:
     tell_more(model, dataset, directory): tells and keeps what else there is of a trained model.
 """
 
-from tf_lcnn.tasks import classification, images, point_clouds, super_resolution
+from tf_lcnn.tasks import (
+    classification,
+    denoising,
+    filters,
+    images,
+    point_clouds,
+    super_resolution,
+)
 
 _BY_RANK = {2: classification.Classification, 4: images.Images}
 _KNOWN = (
     classification.Classification,
     point_clouds.PointClouds,
     super_resolution.SuperResolution,
+    denoising.Denoising,
+    filters.Filter,
 )
 _BY_NAME = {task.name: task for task in _KNOWN}
 

@@ -18,7 +18,7 @@ class Classification:
 
     figure = "accuracy"
 
-    name = "classification"
+    name = networks = "classification"
     dataset = "digits"
     model = "resnet20_lcnn"
     flags = ("image_size", "class_names", "preprocessing", "download")

@@ -18,7 +18,7 @@ MOST_JITTER = 0.05
 class PointClouds(Classification):
     """The task of a network that returns a logit per class of a point cloud."""
 
-    name = "point_clouds"
+    name = networks = "point_clouds"
     dataset = "digits_points"
     model = "pointnet_small_lcnn"
     flags = ("points",)

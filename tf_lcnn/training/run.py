@@ -10,6 +10,7 @@ FREE = (
     *(
         "data_dir",
         "test_dirs",
+        "target_dir",
         "download",
         "epochs",
         "run_dir",
@@ -42,6 +43,9 @@ class Run:
     preprocessing: str
     download: bool
     scale: int | None
+    sigma: float | None
+    target_dir: str | None
+    loss: str
     patch_size: int | None
     patches: int | None
     test_dirs: list | None
@@ -161,10 +165,11 @@ class Run:
         return self.loose_lookups, self.loose_rows
 
     def _check_task(self):
-        if models.task(self.model) != self.task:
+        networks = tasks.named(self.task).networks
+        if models.task(self.model) != networks:
             raise ValueError(
                 f"--model={self.model} is for --task={models.task(self.model)}; for "
-                f"--task={self.task} there are {', '.join(models.names(self.task))}."
+                f"--task={self.task} there are {', '.join(models.names(networks))}."
             )
         if self.hint_layers and not tasks.named(self.task).taught_by_logits:
             raise ValueError(f"--hint_layers are not for --task={self.task}.")

@@ -12,7 +12,7 @@ import numpy as np
 from tf_lcnn import files
 from tf_lcnn.layers.lookup import raw_coefficients
 from tf_lcnn.models.saving import load_model, read_enclosed, save_model
-from tf_lcnn.tasks import super_resolution
+from tf_lcnn.tasks import restoration
 
 CHECKPOINT = "checkpoint.keras"
 MODEL = "model.keras"
@@ -24,10 +24,10 @@ RUN_FILES = (
     *(CHECKPOINT, MODEL, LOG, USED_FLAGS, PLAN),
     *("model.tflite", "profile.json", "profile.csv"),
     *("parent.tflite", "report.html", "report.json"),
-    super_resolution.FIGURES,
+    restoration.FIGURES,
 )
 TENSORBOARD = "tensorboard"
-RUN_FOLDERS = (TENSORBOARD, super_resolution.PICTURES)
+RUN_FOLDERS = (TENSORBOARD, restoration.PICTURES)
 
 
 class RunDirectory:

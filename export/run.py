@@ -1,0 +1,11 @@
+"""Runs a photo through a .tflite for photos: larger, without noise, or filtered.
+
+    python export/run.py photo.png --model=runs/espcn/model.tflite --out=large.png
+
+It is `tf-lcnn run`; `--help` has its flags, and tf_lcnn/commands/run.py more.
+"""
+
+from tf_lcnn.commands import run
+
+if __name__ == "__main__":
+    run.start()
