@@ -11,6 +11,7 @@ from support.helpers import random, settle
 from tf_lcnn import models
 from tf_lcnn.lite import export
 from tf_lcnn.runtime.interpreter import Interpreter
+from tf_lcnn.runtime.learning import Learner
 from tf_lcnn.training.callbacks import project
 
 TOOL = str(Path(__file__).parents[2] / "tools" / "arm64.sh")
@@ -109,3 +110,37 @@ def test_wrong_inputs_are_one_line(exported, tmp_path):
         assert answer.returncode == 1, name
         assert answer.stderr.count("\n") == 1, answer.stderr
         assert not (tmp_path / "outputs").exists()
+
+
+# What an app would do, with NumPy and LiteRT alone.
+LEARNING = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+interpreter = Interpreter(sys.argv[1])
+run = {name: interpreter.get_signature_runner(name) for name in ("features", "train", "save")}
+images, labels = np.load(sys.argv[2]), np.arange(4, dtype=np.int32)
+features = np.concatenate([run["features"](image=one[None])["features"] for one in images])
+rate = np.array([0.05], np.float32)
+losses = [run["train"](features=features, labels=labels, rate=rate)["loss"] for _ in range(4)]
+np.savez(sys.argv[3], losses=losses, state=run["save"]()["state"])
+"""
+
+
+def test_a_file_learns_there_what_it_learns_here(tmp_path):
+    keras.utils.set_random_seed(0)
+    model, images = lookup(), random((4, 16, 16, 3), 9)
+    trained = ["stage3_block3_conv1", "stage3_block3_conv2", "logits"]
+    export.export(model, tmp_path / "model.tflite", images, train=trained)
+    np.save(tmp_path / "images.npy", images)
+    given = (tmp_path / "model.tflite", tmp_path / "images.npy", tmp_path / "learned.npz")
+    answer = arm64("python", "-c", LEARNING, *given)
+    assert answer.returncode == 0, answer.stderr
+    there, here = np.load(tmp_path / "learned.npz"), Learner(tmp_path / "model.tflite")
+    start, features = here.state, here.features(images)
+    losses = [here.train(features, np.arange(4), 0.05) for _ in range(4)]
+    assert losses[-1] < losses[0]
+    # Sums are taken in another order there.
+    np.testing.assert_allclose(there["losses"], losses, rtol=1e-5)
+    assert np.abs(there["state"] - here.state).max() <= 1e-5 * np.abs(here.state - start).max()

@@ -119,7 +119,8 @@ class Learner:
                 step after which a number would not be finite. Nothing was learned.
         """
         features = checks.inputs(features, self._features, "features")
-        labels, rate = np.asarray(labels), checks.number(rate, "rate", least=0)
+        rate = checks.number(rate, "rate", least=0, most=float(np.finfo(np.float32).max))
+        labels = np.asarray(labels)
         if labels.dtype.kind not in "iu" or labels.shape != (len(features),):
             raise ValueError(
                 f"The labels are {labels.dtype} of shape {labels.shape}: a whole number for each "
@@ -135,7 +136,7 @@ class Learner:
             raise ValueError(f"The label {wrong} is no class from 0 to {self.classes - 1}.")
         if found["error"] == NOT_FINITE:
             raise ValueError(
-                f"After a step with rate {rate:g} not all numbers would be finite: a smaller one "
+                f"After a step with rate {rate:g} not all numbers would be finite; a smaller rate "
                 "may work."
             )
         return float(found["loss"])
