@@ -7,6 +7,7 @@ from support.helpers import chain, numpy, random
 
 from tf_lcnn.compression import rounding
 from tf_lcnn.compression.convert import lookupify
+from tf_lcnn.layers import levels
 from tf_lcnn.lite.choice import choose_lowerings
 from tf_lcnn.lite.export import convert
 from tf_lcnn.lite.proof import signal_to_noise
@@ -28,7 +29,7 @@ def test_the_grid_has_256_values_and_zero(low, high):
 def test_weights_have_a_scale_per_filter_and_keep_their_zeros():
     w = random((3, 3, 8, 5)) * np.array([1, 10, 0.1, 3, 0], np.float32)
     w[0] = 0
-    rounded = numpy(rounding.weights_on_grid(w)).astype(np.float64)
+    rounded = numpy(levels.on_grid(w)).astype(np.float64)
     scales = np.abs(w).max(axis=(0, 1, 2)) / 127
     steps = rounded / np.where(scales > 0, scales, 1)
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)

@@ -11,7 +11,7 @@ from keras import layers
 from support.helpers import chain
 
 from tf_lcnn import LookupConv2D, LookupDense, profile
-from tf_lcnn.costs.counting import sparse_bytes
+from tf_lcnn.costs.storage import sparse_bytes
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers.deep_lookup import DeepLookupConv2D
 from tf_lcnn.models import build

@@ -19,7 +19,7 @@ from absl import flags
 
 from tf_lcnn.compression import reconstruction
 from tf_lcnn.costs.counting import profile
-from tf_lcnn.graph.rebuild import in_precision
+from tf_lcnn.graph import rebuild
 from tf_lcnn.layers import sparsity
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite import export, prices, proof
@@ -281,15 +281,17 @@ def finish(settings, dataset, start, directory):
         model = distillation.without_hints(model)
         if settings.drop_rows:
             model = finetune.drop_rows(model)
-        if settings.speedup is not None:
-            # int8 is finer than bfloat16.
-            model = in_precision(model, "float32")
-            taught = keras.models.clone_model(model)
-            taught.set_weights(model.get_weights())
-            last = reconstruction.Schedule(block_steps=0, output_steps=0)
-            starting.fit_to(settings, dataset, taught, model, last, "int8")
+    if settings.speedup is not None or settings.rounds:
+        # Even int8 is finer than bfloat16.
+        model = rebuild.in_precision(model, "float32")
+        taught, _ = rebuild.clone(model)
+        taught.set_weights(model.get_weights())
+        last = reconstruction.Schedule(block_steps=0, output_steps=0)
+        numbers = settings.numbers if settings.rounds else "int8"
+        starting.fit_to(settings, dataset, taught, model, last, numbers)
+    if start.parent is not None or settings.rounds:
         starting.compile_model(settings, model, dataset.batches_per_epoch(settings.batch_size))
-    costs = profile(model, dataset.example_shape)
+    costs = profile(model, dataset.example_shape, numbers=settings.numbers)
     print(f"\n{costs}\n")
     costs.write_json(directory / "profile.json")
     costs.write_csv(directory / "profile.csv")
@@ -316,7 +318,12 @@ def finish(settings, dataset, start, directory):
         path = directory / "model.tflite"
         # The form that the counts are of; export/tflite.py makes others.
         report = export.export(
-            *(model, path, examples), lowering="sparse", dataset=dataset, task=task
+            *(model, path, examples),
+            lowering="sparse",
+            quantize=settings.numbers if settings.rounds else None,
+            calibration=starting.calibration(settings, dataset) if settings.rounds else None,
+            dataset=dataset,
+            task=task,
         )
         print(
             f"Saved {settings.directory / 'model.tflite'}, {report.bytes:,} bytes. {report.proof}"

@@ -27,6 +27,7 @@ from tf_lcnn import checks
 from tf_lcnn.compression import coding, rounding
 from tf_lcnn.graph import blocks, intercept
 from tf_lcnn.graph.trace import sublayers
+from tf_lcnn.layers import levels
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.tasks import classification
 from tf_lcnn.training import distillation
@@ -98,8 +99,8 @@ def reconstruct(
         schedule: a Schedule; None takes the default one.
         labels: of the images, where there are some: class numbers for a net of logits, or wanted
             outputs. The whole net is then fitted to them as much as to the parent.
-        quantize: None, or "int8" for a last phase in which weights and activations are rounded as
-            LiteRT rounds them.
+        quantize: None, or one of `levels.FORMATS` ("int8", "int4", "ternary") for a last phase in
+            which weights and activations are rounded as LiteRT rounds them.
         seed: of batches and crops.
         progress: called with (name of the phase, updates done, updates in all, relative error of
             the last updates, seconds that are left) now and then.
@@ -112,6 +113,10 @@ def reconstruct(
             that do not fit, a crop larger than they are, or a step that gives NaN; the weights
             are then those of before.
     """
+    if quantize is not None and quantize not in levels.FORMATS:
+        raise ValueError(
+            f"No phase rounds to quantize={quantize!r}: {', '.join(levels.FORMATS)}, or None."
+        )
     schedule = schedule or Schedule()
     images = coding.calibration_images(parent, images)
     loose = [layer.name for layer in lookup_layers(lcnn) if not layer.holds_lookups]
@@ -158,8 +163,8 @@ class _Run:
         if plan.block_steps and len(spans) > 1:
             phases += [(f"block {i + 1}", span, plan.block_steps) for i, span in enumerate(spans)]
         phases.append(("output", (0, last), plan.output_steps))
-        if quantize == "int8":
-            phases.append(("int8", (0, last), plan.rounded_steps))
+        if quantize is not None:
+            phases.append((quantize, (0, last), plan.rounded_steps))
         phases = [phase for phase in phases if phase[2]]
         share = {span: _weights(blocks.part(self.lcnn, *span)) for _, span, _ in phases}
         self.work = sum(steps * share[span] for _, span, steps in phases)
@@ -167,8 +172,8 @@ class _Run:
         with intercept.calls(_at_inference(self.lcnn)):
             for name, span, steps in phases:
                 rounds = (
-                    rounding.rounded(self.lcnn, self._some_images())
-                    if name == "int8"
+                    rounding.rounded(self.lcnn, self._some_images(), name)
+                    if name in levels.FORMATS
                     else contextlib.nullcontext()
                 )
                 with rounds:
@@ -328,7 +333,7 @@ def _fit(run, name, span, steps, share):
             raise _not_finite(name, step, schedule)
         if step < steps:
             revised = schedule.revised * max(0.0, 1 - 1.5 * step / steps)
-            if revised and layers and name != "int8":
+            if revised and layers and name not in levels.FORMATS:
                 _revise(gradients, layers, inputs, targets, schedule.batch, revised)
                 _forget_momenta(model.optimizer)
             inputs, targets = run.draw(span, count)

@@ -9,8 +9,8 @@ D and P have a scale per filter, without an offset; S and the outputs of layers 
 offset each, from the range that they take on real images. Batch normalization does not change
 what P is rounded to, for it scales whole filters, and what becomes one operator in LiteRT is
 rounded once: a convolution, its batch normalization and its ReLU. Gradients pass as if nothing
-were rounded, and stop where a value is clipped. The kernels of layers that stayed dense and the
-input of the model are not rounded here.
+were rounded, and stop where a value is clipped. The kernels of layers that stayed dense are
+rounded in formats below int8 alone (`layers.levels`), the input of the model is not.
 
 Source: Jacob et al., "Quantization and training of neural networks for efficient
 integer-arithmetic-only inference", CVPR 2018.
@@ -27,9 +27,9 @@ from keras import ops
 from tf_lcnn.compression import activations
 from tf_lcnn.graph import folding, intercept
 from tf_lcnn.graph.trace import trace
+from tf_lcnn.layers import levels
 from tf_lcnn.layers.family import lookup_layers
-
-_LARGEST = 127
+from tf_lcnn.layers.lookup import with_bias
 
 # They hand values on, so these are on the grid already.
 _KEEPING = (
@@ -56,28 +56,22 @@ def on_grid(x, low, high):
     return inside + ops.stop_gradient(ops.round(inside / scale) * scale - inside)
 
 
-def weights_on_grid(w):
-    """Weights (..., filters) rounded to whole multiples of a 127th of their filter's largest."""
-    largest = ops.max(ops.abs(w), axis=tuple(range(len(w.shape) - 1)), keepdims=True)
-    scale = ops.stop_gradient(ops.where(largest > 0, largest / _LARGEST, ops.ones_like(largest)))
-    return w + ops.stop_gradient(ops.round(w / scale) * scale - w)
-
-
 class StageRounding:
     """Rounds both stages of a lookup layer; `LookupLayer.rounding` takes one.
 
     Args:
         low, high: the range of S.
+        weights: a `levels.Format`.
     """
 
-    def __init__(self, low, high):
-        self.low, self.high = low, high
+    def __init__(self, low, high, weights):
+        self.low, self.high, self.weights = low, high, weights
 
     def dictionary(self, dictionary):
-        return weights_on_grid(dictionary)
+        return levels.on_grid(dictionary, self.weights.dictionary)
 
     def coefficients(self, coefficients):
-        return weights_on_grid(coefficients)
+        return levels.on_grid(coefficients, self.weights.coefficients)
 
     def looked_up(self, s):
         return on_grid(s, self.low, self.high)
@@ -104,7 +98,7 @@ class _Watch:
 
 
 @contextlib.contextmanager
-def rounded(model, images):
+def rounded(model, images, quantize="int8"):
     """Within this context the model's layers, and models that share them, compute as in int8.
 
     The dictionary rows are scaled first until all channels of S have one range, as the export
@@ -114,21 +108,27 @@ def rounded(model, images):
     Args:
         model: an LCNN with one input.
         images: float32 array (count, ...) of real inputs; ranges are those that they give.
+        quantize: one of `levels.FORMATS`, for the weights.
     """
     layers = [x for x in lookup_layers(model) if _channels_last(x)]
     calls = trace(model, images.shape[1:])
     equalize(model, layers, images)
     ends = list(dict.fromkeys(call.layer for call in calls if _is_rounded(call, calls)))
     stages, outputs = _ranges(model, layers, ends, images)
+    narrow = levels.narrow_layers(calls) if quantize in levels.NARROW else []
+    rounds = {
+        end: functools.partial(_rounded_call, *r) for end, r in zip(ends, outputs, strict=True)
+    }
+    kernels = {
+        layer: functools.partial(_narrow_call, layer, levels.FORMATS[quantize].kernel)
+        for layer in narrow
+        if layer not in layers
+    }
     try:
         for layer, (low, high) in zip(layers, stages, strict=True):
-            layer.rounding = StageRounding(low, high)
-        with intercept.calls(
-            {
-                end: functools.partial(_rounded_call, *r)
-                for end, r in zip(ends, outputs, strict=True)
-            }
-        ):
+            weights = levels.FORMATS[quantize if layer in narrow else "int8"]
+            layer.rounding = StageRounding(low, high, weights)
+        with intercept.calls(kernels), intercept.calls(rounds):
             yield
     finally:
         for layer in layers:
@@ -137,6 +137,14 @@ def rounded(model, images):
 
 def _rounded_call(low, high, run, *args, **kwargs):
     return on_grid(run(*args, **kwargs), low, high)
+
+
+def _narrow_call(layer, largest, run, inputs, **_):
+    """A dense layer or a 2-D convolution with its kernel in few levels."""
+    kernel = levels.on_grid(ops.cast(layer.kernel, layer.compute_dtype), largest)
+    product = layer.convolution_op if isinstance(layer, kl.Conv2D) else ops.matmul
+    outputs = with_bias(layer, product(inputs, kernel))
+    return outputs if layer.activation is None else layer.activation(outputs)
 
 
 def _channels_last(layer):

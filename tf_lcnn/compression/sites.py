@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 from tf_lcnn.compression.decisions import decisions
-from tf_lcnn.costs.counting import profile, sparse_bytes
+from tf_lcnn.costs.counting import profile
+from tf_lcnn.costs.storage import sparse_bytes
 from tf_lcnn.graph.trace import sublayers, trace
 from tf_lcnn.layers import family
 

@@ -8,23 +8,28 @@ zero padding being applied to S; "padded", on (H + 2p)*(W + 2p) with p = kernel 
 as the paper's own program counts. A 1x1 layer computes S only where it is read, in both.
 
 The dense *twin* of a layer is the plain layer of equal shape. Bytes are those of the weights in
-a float32 .tflite: batch normalization folded into the layer before it, sparse P stored with its
-indices; graph and metadata come on top.
+a .tflite, of float32 and of smaller numbers: batch normalization folded into the layer before it,
+sparse P stored with its indices; the graph comes on top, metadata too.
 """
 
+import dataclasses
 import math
 
 import keras
 import numpy as np
 from keras import layers as kl
 
+from tf_lcnn.costs import storage
 from tf_lcnn.costs.report import LayerProfile, ModelProfile
 from tf_lcnn.graph import folding
 from tf_lcnn.graph.trace import own_weights, sublayers, trace
-from tf_lcnn.layers import deep_lookup, family
+from tf_lcnn.layers import deep_lookup, family, levels
 from tf_lcnn.layers.depth_to_space import DepthToSpace
 
 CONVENTIONS = ("unpadded", "padded")
+
+_RELU = keras.activations.relu
+_NO_OPERATOR = (kl.InputLayer, kl.Dropout, kl.SpatialDropout2D, kl.GaussianNoise, kl.Identity)
 
 # One multiplication per weight and output position, or per weight and input position.
 _PER_OUTPUT = (kl.Conv1D, kl.Conv2D, kl.Conv3D, kl.DepthwiseConv1D, kl.DepthwiseConv2D, kl.Dense)
@@ -54,7 +59,7 @@ _FREE_OPERATIONS = (
 )
 
 
-def profile(model, input_shape=None, convention="unpadded"):
+def profile(model, input_shape=None, convention="unpadded", numbers="int8"):
     """Counts what a Keras model costs; any model, functional, Sequential or subclassed.
 
     It runs the model once, on zeros, to see the shapes.
@@ -64,19 +69,23 @@ def profile(model, input_shape=None, convention="unpadded"):
         input_shape: shape of one input without the batch; needed only where the model leaves a
             size open (None) or does not know its input.
         convention: "unpadded" or "padded", see the module's text.
+        numbers: one of `storage.NUMBERS`, whose bytes the table has beside those of float32 and
+            int8.
 
     Returns:
         ModelProfile.
 
     Raises:
-        ValueError: unknown convention, or an input shape that is needed and missing.
+        ValueError: unknown convention or numbers, or an input shape that is needed and missing.
     """
     if convention not in CONVENTIONS:
         raise ValueError(f"Unknown convention {convention!r}: {', '.join(CONVENTIONS)}.")
-    return measure(trace(model, input_shape), model.name, convention)
+    if numbers not in storage.NUMBERS:
+        raise ValueError(f"Unknown numbers {numbers!r}: {', '.join(storage.NUMBERS)}.")
+    return measure(trace(model, input_shape), model.name, convention, numbers)
 
 
-def measure(calls, name, convention="unpadded"):
+def measure(calls, name, convention="unpadded", numbers="int8"):
     """ModelProfile of traced calls, with the weights as they are now."""
     by_layer = {}
     for call in calls:
@@ -88,7 +97,65 @@ def measure(calls, name, convention="unpadded"):
         _layer_profile(layer_calls, convention, counted, layer in folded)
         for layer, layer_calls in by_layer.items()
     ]
-    return ModelProfile(name, convention, tuple(p for p in profiles if p is not None))
+    layers = tuple(p for p in _sized(profiles, by_layer.values(), folded) if p is not None)
+    graph = {x: _structure(calls, folded, layers, x) for x in storage.NUMBERS}
+    return ModelProfile(name, convention, layers, numbers, graph)
+
+
+def _sized(profiles, calls, folded):
+    """The LayerProfiles with their bytes by the numbers that the weights are stored in."""
+    narrow = levels.narrow_layers([of_layer[0] for of_layer in calls])
+    for found, of_layer in zip(profiles, calls, strict=True):
+        if found is None:
+            yield None
+            continue
+        layer = of_layer[0].layer
+        sizes = {
+            # Below int8 go the layers that have kernels or lookups, all but the first.
+            x: _stored(found, layer, x if x not in levels.NARROW or layer in narrow else "int8")
+            for x in storage.NUMBERS
+        }
+        yield dataclasses.replace(found, sizes=sizes)
+
+
+def _stored(found, layer, numbers):
+    if numbers == "float32" or not found.bytes or found.table_reads:
+        return found.bytes
+    kind = family.of(layer)
+    if kind is None:
+        n = found.output_shape[-1] if found.outputs else 0
+        weights = found.bytes // 4 - n
+        return storage.kernel(weights, n, numbers)
+    taps, k, n = found.coefficients // found.dictionary_size, found.dictionary_size, found.filters
+    # What the dictionary does not count is another layer's.
+    own = found.dictionary_parameters
+    shape = (taps // n, own // k if own else 0, k, n)
+    beside = sum(math.prod(w.shape) for w in kind.fixed_weights(layer))
+    looked_up = storage.lookup_layer(shape, found.lookups, numbers, dictionary=own > 0)
+    return looked_up + (storage.kernel(beside, 0, numbers) if beside else 0)
+
+
+def _structure(calls, folded, layers, numbers):
+    """Bytes of a file beside its numbers, see `storage.structure`."""
+    operators = sum(_operators(call, folded) for call in calls)
+    weighted = [x for x in layers if x.bytes]
+    filters = [n for x in weighted for n in (x.dictionary_size or 0, x.output_shape[-1])]
+    lookups = sum(x.is_lookup for x in weighted)
+    constants = 2 * len(weighted) + lookups
+    return storage.structure(operators, constants, lookups, filters, numbers)
+
+
+def _operators(call, folded):
+    """How many operators LiteRT has for a call."""
+    layer, before = call.layer, call.source
+    if family.of(layer) is not None:
+        return 2
+    if id(layer) in folded or isinstance(layer, _NO_OPERATOR) or call.output_shape is None:
+        return 0
+    relu = isinstance(layer, kl.ReLU) or getattr(layer, "activation", None) is _RELU
+    if relu and not own_weights(layer) and before is not None and before.uses == 1:
+        return 0
+    return 1
 
 
 def _layer_profile(calls, convention, counted, folded):
@@ -216,31 +283,6 @@ def _plain_bytes(calls, parameters):
     return 4 * parameters
 
 
-def sparse_bytes(shape, nonzeros, value_bytes=4):
-    """Bytes of a sparse P in a .tflite: values in CSR along k or n; dense if that is less.
-
-    Args:
-        shape: (..., k, n) of P.
-        nonzeros: the entries stored.
-        value_bytes: of an entry, 4 for float32.
-    """
-    *taps, k, n = shape
-    taps = math.prod(taps)
-    along = [csr_bytes(nonzeros, taps * rows, size, value_bytes) for rows, size in ((n, k), (k, n))]
-    return min(*along, value_bytes * taps * k * n)
-
-
-def csr_bytes(nonzeros, rows, size, value_bytes):
-    """Bytes of values in rows of this size: the values, their places, and where rows begin."""
-    places = nonzeros * (value_bytes + integer_bytes(size - 1))
-    return places + (rows + 1) * integer_bytes(nonzeros)
-
-
-def integer_bytes(largest):
-    """Bytes of an index of a sparse tensor in a .tflite."""
-    return 1 if largest <= 0xFF else 2 if largest <= 0xFFFF else 4
-
-
 def _lookup_profile(calls, convention, counted):
     layer = calls[0].layer
     kind = family.of(layer)
@@ -275,7 +317,7 @@ def _lookup_profile(calls, convention, counted):
         parameters=dictionary.size + used.size + bias + beside,
         twin_parameters=kernel + bias + beside,
         nonzeros=int(np.count_nonzero(dictionary)) + lookups + nonzeros,
-        bytes=4 * (dictionary.size + n + beside) + sparse_bytes(used.shape, lookups),
+        bytes=4 * (dictionary.size + n + beside) + storage.sparse_bytes(used.shape, lookups),
         twin_bytes=4 * (kernel + n + beside),
         dictionary_size=k,
         lookups=lookups,
@@ -286,4 +328,6 @@ def _lookup_profile(calls, convention, counted):
         outputs=sum(math.prod(call.output_shape) for call in calls)
         + sum(stage.positions * stage.m for stage in stages if stage.fixed),
         dictionary_outputs=first // sizes.m,
+        filters=n,
+        dictionary_parameters=dictionary.size,
     )

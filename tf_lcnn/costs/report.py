@@ -19,7 +19,9 @@ class LayerProfile:
     training would fill: no threshold with the masked gradient, nothing else that keeps them.
     `table_reads` are those of a layer with a table, which has no multiplications, and an addition
     for each. `outputs` are the numbers that the twin computes as sums of products, and
-    `dictionary_outputs` those of S.
+    `dictionary_outputs` those of S. `bytes` are those of float32, `sizes` have those of all
+    `storage.NUMBERS`. `filters` and `dictionary_parameters` are n and the numbers of D that the
+    layer has itself, of one with lookups.
     """
 
     name: str
@@ -44,6 +46,9 @@ class LayerProfile:
     table_reads: int = 0
     outputs: int = 0
     dictionary_outputs: int = 0
+    filters: int = 0
+    dictionary_parameters: int = 0
+    sizes: dict = dataclasses.field(default_factory=dict)
 
     @property
     def is_lookup(self):
@@ -67,11 +72,17 @@ class LayerProfile:
 
 @dataclasses.dataclass(frozen=True)
 class ModelProfile:
-    """The costs of a model, layer by layer, and their totals over the known layers."""
+    """The costs of a model, layer by layer, and their totals over the known layers.
+
+    `numbers` are those whose bytes the table shows beside float32's and int8's; `graph` has, by
+    the numbers, the bytes of a .tflite beside those of its weights.
+    """
 
     name: str
     convention: str
     layers: tuple
+    numbers: str = "int8"
+    graph: dict = dataclasses.field(default_factory=dict)
 
     def _total(self, field):
         return sum(getattr(layer, field) or 0 for layer in self.layers)
@@ -86,6 +97,14 @@ class ModelProfile:
     table_reads = property(lambda self: self._total("table_reads"))
     bytes = property(lambda self: self._total("bytes"))
     twin_bytes = property(lambda self: self._total("twin_bytes"))
+
+    def size(self, numbers):
+        """Bytes of the weights in these numbers, one of `storage.NUMBERS`."""
+        return sum(layer.sizes[numbers] for layer in self.layers)
+
+    def file_size(self, numbers):
+        """About the bytes of the .tflite of these numbers, without metadata."""
+        return self.size(numbers) + self.graph[numbers]
 
     @property
     def speedup(self):
@@ -153,7 +172,12 @@ class ModelProfile:
 
     def write_csv(self, path):
         """Writes a row per layer as CSV."""
-        rows = self.as_dict()["layers"]
+        rows = [
+            {**layer, "sizes": None, **{f"bytes_{x}": n for x, n in layer["sizes"].items()}}
+            for layer in self.as_dict()["layers"]
+        ]
+        for row in rows:
+            del row["sizes"]
         text = io.StringIO()
         writer = csv.DictWriter(text, rows[0] if rows else ["name"], lineterminator="\n")
         writer.writeheader()
@@ -165,7 +189,7 @@ class ModelProfile:
 
     def _repr_html_(self):
         """What a notebook shows."""
-        columns, *rows = _rows(self)
+        columns, *rows = _table(self)
         return "\n".join([markup.table(columns, rows), *map(markup.paragraph, _notes(self))])
 
 
@@ -178,6 +202,21 @@ _COLUMNS = (
     *("layer", "type", "output", "k", "mean s", "max s", "dense mult.", "dictionary", "lookup"),
     *("total", "ratio", "non-zeros", "bytes"),
 )
+
+
+def _table(model):
+    """Cells of the table with a column of bytes for each of the numbers that it is asked for."""
+    asked = dict.fromkeys(x for x in ("int8", model.numbers) if x != "float32")
+    layers = iter([x for x in model.layers if x.multiplications != 0 or x.bytes])
+    columns, *rows, totals = _rows(model)
+    return [
+        (*columns, *asked),
+        *(
+            (*row, *(f"{layer.sizes[x]:,}" for x in asked))
+            for row, layer in zip(rows, layers, strict=True)
+        ),
+        (*totals, *(f"{model.size(x):,}" for x in asked)),
+    ]
 
 
 def _rows(model):
@@ -225,8 +264,8 @@ def _rows(model):
 
 
 def _text(model):
-    rows = _rows(model)
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+    rows = _table(model)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(
             cell.ljust(width) if i < 3 else cell.rjust(width)
@@ -244,6 +283,10 @@ def _notes(model):
         f"{model.speedup:.2f}x fewer than its dense twin's {model.dense_multiplications:,}; "
         f"{model.bytes:,} bytes of float32 weights, the twin's {model.twin_bytes:,}.",
     ]
+    if model.graph:
+        told = dict.fromkeys(("float32", "int8", model.numbers))
+        files = [f"{x} {model.file_size(x):,}" for x in told]
+        lines.append(f"About the bytes of a .tflite of it, lowered as sparse: {', '.join(files)}.")
     if model.table_reads:
         lines.append(f"Beside them {model.table_reads:,} table reads, and an addition for each.")
     if model.unknown:

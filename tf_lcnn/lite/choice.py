@@ -7,6 +7,7 @@ import keras
 
 from tf_lcnn.graph import folding, intercept
 from tf_lcnn.graph.trace import trace
+from tf_lcnn.layers import levels
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.lite import (
     delegate_price,
@@ -99,7 +100,10 @@ def choose_lowerings(
         _refuse(constants, lowering, quantize)
         prediction = _prediction(constants, prices, quantize, delegate)
         chosen = lowering
-        if lowering == AUTO:
+        if lowering == AUTO and quantize in levels.NARROW:
+            # D and P as they are: their product has as many levels as int8.
+            chosen = "sparse"
+        elif lowering == AUTO:
             with_delegate = prediction.seconds if delegate and prediction else math.inf
             chosen = best_lowering(constants, prices, optimize, quantize, with_delegate)
         choices.append(
@@ -126,7 +130,12 @@ def _refuse(constants, lowering, quantize):
             f"Layer {constants.name} ({kind}) has no lowering {lowering!r}: "
             f"{', '.join((AUTO, *form.lowerings))}."
         )
-    if quantize == "int8" and not form.int8:
+    if quantize in levels.NARROW and lowering not in (AUTO, "sparse"):
+        raise ValueError(
+            f"quantize={quantize!r} stores D and P in few levels, which lowering={lowering!r} does "
+            "not keep: 'sparse' and 'auto' do."
+        )
+    if quantize in levels.FORMATS and not form.int8:
         raise ValueError(
             f"Layer {constants.name} ({kind}): LiteRT has its convolution in float32 alone; None, "
             "float16 and dynamic work."

@@ -6,9 +6,10 @@ import tempfile
 import tensorflow as tf
 
 from tf_lcnn import checks, quiet
+from tf_lcnn.layers import levels
 from tf_lcnn.runtime.interpreter import parse, serialized
 
-QUANTIZATIONS = ("float16", "dynamic", "int8")
+QUANTIZATIONS = ("float16", "dynamic", *levels.FORMATS)
 IO_TYPES = ("float32", "int8")
 
 
@@ -29,9 +30,10 @@ def to_tflite(
         input_shape: of the input, with the batch of 1; None for a size that is open.
         variables: tf.Variables that the function reads; they become constants.
         quantize: None; "float16", weights stored so; "dynamic", weights in int8; "int8",
-            weights and activations.
-        calibration: for "int8", real inputs of one size, in any form that `checks.inputs` takes:
-            their ranges become those of the activations.
+            weights and activations; "int4" and "ternary", the same, of weights that are on that
+            grid already (`layers.levels`).
+        calibration: for "int8" and what is below it, real inputs of one size, in any form that
+            `checks.inputs` takes: their ranges become those of the activations.
         io: for "int8", the type of input and output, "float32" or "int8".
         dtype: of the function's input; one of bytes is not quantized.
         sparse: whether constants that are mostly zeros are stored sparse. Under "dynamic" none
@@ -42,7 +44,7 @@ def to_tflite(
             cannot express.
     """
     check_quantization(quantize, io)
-    if quantize == "int8":
+    if quantize in levels.FORMATS:
         calibration = checks.inputs(calibration, input_shape[1:], "calibration inputs")
     concrete = _traced(function, input_shape, dtype)
     # The converter freezes the variables that it finds in a tf.Module.
@@ -57,7 +59,7 @@ def to_tflite(
         converter.optimizations.append(tf.lite.Optimize.DEFAULT)
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if quantize == "int8":
+    if quantize in levels.FORMATS:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ([image[None]] for image in calibration)
         converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(io)
@@ -128,5 +130,8 @@ def check_quantization(quantize, io="float32"):
     """Raises ValueError unless a file can have this `quantize` and `io`, see `to_tflite`."""
     if quantize is not None and quantize not in QUANTIZATIONS:
         raise ValueError(f"Unknown quantize={quantize!r}: {', '.join(QUANTIZATIONS)}, or None.")
-    if io not in IO_TYPES or (io == "int8" and quantize != "int8"):
-        raise ValueError(f"io={io!r} with quantize={quantize!r}: int8 needs quantize='int8'.")
+    if io not in IO_TYPES or (io == "int8" and quantize not in levels.FORMATS):
+        raise ValueError(
+            f"io={io!r} with quantize={quantize!r}: int8 needs quantize='int8', 'int4' or "
+            "'ternary'."
+        )

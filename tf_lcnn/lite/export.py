@@ -11,6 +11,7 @@ from tf_lcnn.costs.counting import profile
 from tf_lcnn.data.examples import Examples
 from tf_lcnn.graph.rebuild import in_precision
 from tf_lcnn.graph.trace import sublayers
+from tf_lcnn.layers import levels
 from tf_lcnn.layers.deep_lookup import has_table
 from tf_lcnn.lite import (
     frames,
@@ -18,6 +19,7 @@ from tf_lcnn.lite import (
     learning_proof,
     level_grid,
     metadata,
+    narrow,
     open_size,
     packing,
     table_forms,
@@ -60,7 +62,12 @@ def convert(model, choices=None, quantize=None, calibration=None, io="float32", 
         open_size.refuse_fixed(choice.lowering for choice in choices)
     variables = [variable.value for variable in model.variables]
     forms = table_forms.of_model(model, quantize)
-    with lowered(choices), table_forms.lowered(forms, quantize):
+    choices = narrow.rounded_choices(model, default_shape, choices, quantize)
+    with (
+        lowered(choices),
+        table_forms.lowered(forms, quantize),
+        narrow.rounded_kernels(model, default_shape, quantize),
+    ):
         content = to_tflite(
             lambda image: model(image, training=False),
             (1, *open_shape),
@@ -69,10 +76,12 @@ def convert(model, choices=None, quantize=None, calibration=None, io="float32", 
             calibration,
             io,
         )
-    if quantize == "int8":
+    if quantize in levels.FORMATS:
         content = level_grid.fitted(content, forms)
     if None in open_shape:
         content = open_size.with_default(content, default_shape)
+    if quantize in levels.NARROW:
+        content = narrow.narrowed(content)
     # Last: what is shared in the bytes cannot be changed in place.
     return packing.packed(content)
 
@@ -163,9 +172,10 @@ def export(
         delegate: whether the file is for LiteRT with the native delegate, see
             `choice.choose_lowerings`. It runs without it too, and the proof does.
         quantize, io: see `converter.to_tflite`.
-        calibration: for int8, real inputs of one size to measure ranges on, in any form that
-            `examples` may have. The ranges of S are equalized on them first. At other sizes, where
-            they may not fit as well, the file has to keep as much.
+        calibration: for int8 and below, real inputs of one size to measure ranges on, in any form
+            that `examples` may have. For int8 the ranges of S are equalized on them first; below it
+            that would undo what P was rounded to in training. At other sizes, where they may not
+            fit as well, the file has to keep as much.
         dataset: a `data.datasets.DataSet`; what the task says of it (labels, normalization)
             becomes the file's metadata.
         layerwise: real inputs of one size to measure each lookup layer on, alone, for the report;
@@ -200,7 +210,7 @@ def export(
     if not (dataset is None or isinstance(dataset, Examples)):
         raise ValueError(f"dataset is a data set of `datasets.load`, not {dataset!r}.")
     open_shape = checks.input_shape(model)
-    if quantize == "int8":
+    if quantize in levels.FORMATS:
         calibration = checks.inputs(calibration, open_shape, "calibration inputs")
     if layerwise is not None:
         layerwise = checks.inputs(layerwise, open_shape, "inputs of layerwise")

@@ -10,7 +10,7 @@ fewer.
 import flatbuffers
 import numpy as np
 
-from tf_lcnn.costs.counting import csr_bytes, integer_bytes
+from tf_lcnn.costs.storage import csr_bytes, integer_bytes
 from tf_lcnn.runtime import cutting, litert
 from tf_lcnn.runtime.interpreter import parse
 
@@ -31,13 +31,15 @@ def packed(content):
         content: the bytes of a .tflite.
     """
     model = parse(content)
-    for graph in model.subgraphs:
+    for index, graph in enumerate(model.subgraphs):
         _store_sparse(model, graph)
         _merge_zeros(model, graph)
+        _shorten_names(graph)
+        # What nothing refers to goes, and its data after it.
+        _merge_constants(model, index)
     model.metadata = [x for x in model.metadata or () if x.name not in _UNREAD]
     _merge_buffers(model)
-    for index, graph in enumerate(model.subgraphs):
-        _shorten_names(graph)
+    for index in range(len(model.subgraphs)):
         _merge_constants(model, index)
     return compact(model)
 
@@ -192,10 +194,10 @@ def _store_sparse(model, graph):
         if codes[operator.opcodeIndex] != densify:
             continue
         source, target = (graph.tensors[x[0]] for x in (operator.inputs, operator.outputs))
-        values = _dense(source, model.buffers[source.buffer].data)
+        values = dense(source, model.buffers[source.buffer].data)
         if values is None:
             continue
-        best = min(_stores(values), key=lambda store: store[0])
+        best = min(sparse_store(values), (values.size, None), key=lambda store: store[0])
         buffer = litert.schema.BufferT()
         model.buffers.append(buffer)
         if best[1] is None:
@@ -208,7 +210,7 @@ def _store_sparse(model, graph):
     graph.operators = kept
 
 
-def _dense(tensor, data):
+def dense(tensor, data):
     """The values of a sparse tensor as bytes (*shape, bytes of a value), zeros in between.
 
     None where it is stored in blocks, or not in rows along the last axis: as the converter stores
@@ -233,15 +235,15 @@ def _dense(tensor, data):
     return dense.reshape(*shape, -1)
 
 
-def _stores(values):
-    """(bytes, axis of the rows; None for dense) of each form that these values can have."""
+def sparse_store(values):
+    """(bytes, axis of the rows) of the smallest sparse form of values, bytes (*shape, size)."""
     *shape, size = values.shape
     count = int(values.any(axis=-1).sum())
-    elements = values.size // size
-    yield elements * size, None
-    for axis in {0, len(shape) - 1}:
-        rows = elements // shape[axis]
-        yield csr_bytes(count, rows, shape[axis], size) + _OPERATOR_BYTES, axis
+    stores = []
+    for axis in (0, len(shape) - 1):
+        rows = values.size // size // shape[axis]
+        stores.append((csr_bytes(count, rows, shape[axis], size) + _OPERATOR_BYTES, axis))
+    return min(stores)
 
 
 def _csr(values, axis):

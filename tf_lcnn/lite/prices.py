@@ -16,7 +16,8 @@ import tensorflow as tf
 from scipy.optimize import nnls
 
 from tf_lcnn import files
-from tf_lcnn.costs.counting import sparse_bytes
+from tf_lcnn.costs import storage
+from tf_lcnn.layers import levels
 from tf_lcnn.lite import delegate_price, lowerings
 from tf_lcnn.lite.converter import to_tflite
 from tf_lcnn.runtime import native, timing
@@ -36,7 +37,7 @@ _CHANNELS_INT8 = 8
 def _convolution_features(positions, taps, m, n, quantize=None):
     """What the time of a convolution is a sum of: multiplications, outputs, weights, the call."""
     filters = math.ceil(n / _FILTERS) * _FILTERS
-    if quantize == "int8":
+    if quantize in levels.FORMATS:
         m = math.ceil(m / _CHANNELS_INT8) * _CHANNELS_INT8
     weights = taps * m * filters
     return np.array([positions * weights, positions * n, weights, 1], float)
@@ -99,7 +100,7 @@ class Prices:
         return rates.delegate * prediction.seconds
 
     def _rates(self, quantize):
-        return self.int8 if quantize == "int8" else self.float32
+        return self.int8 if quantize in levels.FORMATS else self.float32
 
 
 # Measured by `calibrate` on an x86-64 core with AVX-512. The choice depends on the ratios between
@@ -112,10 +113,13 @@ DEFAULT = Prices(
 
 def stored_bytes(layer, lowering, quantize=None):
     """Bytes of a lookup layer's constants in the file, in this lowering."""
-    weight = {None: 4, "float16": 2, "dynamic": 1, "int8": 1}[quantize]
+    weight = {None: 4, "float16": 2}.get(quantize, 1)
     *_, k, n = layer.coefficients.shape
     m, taps = len(layer.dictionary), layer.taps
     bias = 4 * n
+    if quantize in levels.NARROW:
+        lookups = int(np.count_nonzero(layer.coefficients))
+        return storage.lookup_layer((taps, m, k, n), lookups, quantize)
     if lowering == "folded":
         return weight * taps * m * n + bias
     first = weight * layer.dictionary.size
@@ -126,7 +130,7 @@ def stored_bytes(layer, lowering, quantize=None):
     if quantize == "dynamic":
         # Stored dense, see `converter.to_tflite`.
         return first + weight * taps * k * n + bias
-    return first + sparse_bytes((taps, k, n), lookups, weight) + bias
+    return first + storage.sparse_bytes((taps, k, n), lookups, weight) + bias
 
 
 def best_lowering(layer, prices, optimize="speed", quantize=None, delegate=math.inf):

@@ -15,7 +15,11 @@ TOLERANCE = 1e-4
 # to indices in float32 too: numbers halfway fall to either side by the last bit of what is before
 # them, and a file that computes the same differs by a step here and there.
 TABLES = "tables"
-MINIMUM_DECIBELS = {"float16": 40.0, "dynamic": 10.0, "int8": 10.0, TABLES: 30.0}
+MINIMUM_DECIBELS = {
+    **{"float16": 40.0, "dynamic": 10.0, "int8": 10.0, TABLES: 30.0},
+    # Few levels, which a net has to be trained with: then it keeps more.
+    **{"int4": 5.0, "ternary": 3.0},
+}
 
 
 class ProofError(Exception):

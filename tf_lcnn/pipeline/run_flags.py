@@ -10,7 +10,7 @@ from absl import flags
 from tf_lcnn import models, tasks
 from tf_lcnn.compression import convert, size_plan
 from tf_lcnn.data import datasets, point_clouds
-from tf_lcnn.layers import deep_lookup, sparsity
+from tf_lcnn.layers import deep_lookup, levels, sparsity
 from tf_lcnn.tasks import restoration
 from tf_lcnn.training import callbacks, optimizers
 
@@ -107,6 +107,9 @@ flags.DEFINE_string("retrain", None, "Start from this trained .keras file.")
 flags.DEFINE_boolean("test_only", False, "Only test the model of --retrain, or of run_dir.")
 flags.DEFINE_boolean("benchmark", False, "Only print what the model costs.")
 flags.DEFINE_boolean("tensorboard", False, "Write TensorBoard logs too.")
+flags.DEFINE_enum(
+    "numbers", "float32", ["float32", *levels.FORMATS], "Of the .tflite; the net is fitted to them."
+)
 flags.DEFINE_boolean("export", True, "Write a .tflite and prove it on the whole test set.")
 
 flags.DEFINE_boolean("distribute", False, "Train on all devices of all hosts; several need JAX.")

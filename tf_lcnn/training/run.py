@@ -19,7 +19,7 @@ FREE = (
         "test_only",
         "benchmark",
     ),
-    *("tensorboard", "export", "coding_cache", "prices", "checkpoint_steps"),
+    *("tensorboard", "numbers", "export", "coding_cache", "prices", "checkpoint_steps"),
 )
 
 # Files, which may lie elsewhere by now: their names have to be the same.
@@ -104,6 +104,7 @@ class Run:
     test_only: bool
     benchmark: bool
     tensorboard: bool
+    numbers: str
     export: bool
 
     @classmethod
@@ -128,6 +129,7 @@ class Run:
         self._check_start()
         self._check_lookups()
         self._check_coding()
+        self._check_numbers_of_file()
 
     @property
     def coded(self):
@@ -152,6 +154,11 @@ class Run:
     def quantize(self):
         """The number format that milliseconds are in."""
         return None if self.budget_quantize == "none" else self.budget_quantize
+
+    @property
+    def rounds(self):
+        """Whether the trained net is fitted to the numbers of its file."""
+        return self.numbers != "float32"
 
     @property
     def taught(self):
@@ -259,6 +266,20 @@ class Run:
         if not timed and self.prices and self.speedup is None:
             raise ValueError(
                 "--prices is for --speedup, and for a --budget of --budget_unit=milliseconds."
+            )
+
+    def _check_numbers_of_file(self):
+        if not self.rounds:
+            return
+        if self.speedup is not None or self.tables:
+            raise ValueError(
+                f"--numbers={self.numbers} is not for --speedup or --family=deep_lookup: their "
+                "files have numbers of their own."
+            )
+        if self.threshold_scale == 0 or self.threshold_gradient != "masked":
+            raise ValueError(
+                f"--numbers={self.numbers} trains on with the lookups that are there: that needs "
+                "--threshold_gradient=masked and a --threshold_scale above 0, the defaults."
             )
 
     def _sizes(self):

@@ -1,0 +1,45 @@
+"""Weights in few levels: their grids, and which layers have them."""
+
+import keras
+import numpy as np
+import pytest
+from support.helpers import chain, numpy, random
+
+from tf_lcnn import LookupConv2D
+from tf_lcnn.graph.trace import trace
+from tf_lcnn.layers import levels
+
+
+@pytest.mark.parametrize("largest", [7, 127])
+def test_whole_multiples_of_a_scale_per_filter(largest):
+    w = random((3, 3, 8, 5)) * np.array([1, 10, 0.1, 3, 0], np.float32)
+    rounded = numpy(levels.on_grid(w, largest)).astype(np.float64)
+    scales = np.abs(w).max(axis=(0, 1, 2)) / largest
+    whole = rounded / np.where(scales > 0, scales, 1)
+    np.testing.assert_allclose(whole, np.round(whole), atol=1e-3)
+    assert np.round(np.abs(whole).max(axis=(0, 1, 2))).tolist() == [largest] * 4 + [0]
+    assert (np.abs(rounded - w).max(axis=(0, 1, 2)) <= 0.51 * scales).all()
+
+
+def test_ternary_weights_are_those_of_the_paper():
+    w = random((16, 6)).astype(np.float64) * np.array([1, 10, 0.1, 3, 1, 0])
+    expected = np.zeros_like(w)
+    for j in range(5):
+        kept = np.abs(w[:, j]) > 0.7 * np.abs(w[:, j]).mean()
+        expected[kept, j] = np.sign(w[kept, j]) * np.abs(w[kept, j]).mean()
+    rounded = numpy(levels.on_grid(w.astype(np.float32), 1))
+    np.testing.assert_allclose(rounded, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_all_layers_are_narrow_but_the_first():
+    model = chain(
+        (8, 8, 3),
+        keras.layers.Conv2D(8, 3, name="first"),
+        LookupConv2D(8, 3, 4, name="lookups"),
+        keras.layers.DepthwiseConv2D(3, name="depthwise"),
+        LookupConv2D(8, 1, None, name="plain"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(4, name="logits"),
+    )
+    names = [layer.name for layer in levels.narrow_layers(trace(model))]
+    assert names == ["lookups", "plain", "logits"]
