@@ -1,7 +1,6 @@
 """A trained model -> .tflite, its report, and the proof that the two compute the same."""
 
 import collections
-import contextlib
 import os
 
 import keras
@@ -12,16 +11,15 @@ from tf_lcnn.data.examples import Examples
 from tf_lcnn.graph.rebuild import in_precision
 from tf_lcnn.graph.trace import sublayers
 from tf_lcnn.layers import levels
-from tf_lcnn.layers.deep_lookup import has_table
 from tf_lcnn.lite import (
     frames,
     learning,
-    learning_proof,
     level_grid,
     metadata,
     narrow,
     open_size,
     packing,
+    proving,
     table_forms,
 )
 from tf_lcnn.lite.choice import AUTO, choose_lowerings, lowered
@@ -29,14 +27,11 @@ from tf_lcnn.lite.converter import check_quantization, to_tflite
 from tf_lcnn.lite.layerwise import measure
 from tf_lcnn.lite.prices import DEFAULT
 from tf_lcnn.lite.prices import load as load_prices
-from tf_lcnn.lite.proof import TABLES, ProofError, compare
+from tf_lcnn.lite.proof import ProofError
 from tf_lcnn.lite.ranges import equalize
 from tf_lcnn.lite.report import Report
 from tf_lcnn.runtime import litert
 from tf_lcnn.runtime.interpreter import parse
-
-# Examples that are shown in frames, for their proof.
-_FRAMES = 50
 
 
 def convert(model, choices=None, quantize=None, calibration=None, io="float32", default_shape=None):
@@ -232,18 +227,15 @@ def export(
     if dataset is not None:
         described = metadata.describe(model, dataset, profile(model, shape), task, front)
         content = metadata.append(content, described)
-    of_frames = None
+    prover = proving.Prover(model, choices, examples, quantize, calibration, task)
     with files.replacing(path) as candidate:
         candidate.write_bytes(content if front is None else network)
         try:
-            proof = _prove(model, candidate, examples, quantize, choices, calibration, task)
+            proof = prover.outputs(candidate)
             if front is not None:
                 candidate.write_bytes(content)
-                shown = _some(examples)
-                of_frames = _prove(
-                    *(model, candidate, shown, quantize, choices, calibration, task, front)
-                )
-            learned = None if plan is None else _prove_learning(plan, candidate, examples)
+            of_frames = None if front is None else prover.of_frames(candidate, front)
+            learned = None if plan is None else prover.learning(candidate, plan)
         except ProofError as error:
             rejected = path.with_suffix(".rejected.tflite")
             os.replace(candidate, rejected)
@@ -272,51 +264,3 @@ def _front(model, frame, dataset, io):
             f"{dataset.name} has them: build the model for that size; its weights fit."
         )
     return front
-
-
-def _some(examples):
-    """`_FRAMES` of the examples at most, from all over them."""
-    batches, step = [], max(1, sum(len(x) for x, _ in examples) // _FRAMES)
-    first = 0
-    for inputs, labels in examples:
-        part = slice(-first % step, None, step)
-        first += len(inputs)
-        if len(inputs[part]):
-            batches.append((inputs[part], None if labels is None else labels[part]))
-    return batches
-
-
-def _prove_learning(plan, path, examples):
-    """The LearningProof of a file; ProofError says why there is none."""
-    try:
-        proof = learning_proof.compare(plan, path, examples)
-    except ValueError as error:
-        raise ProofError(f"the file does not learn: {error}") from None
-    if not proof.holds():
-        raise ProofError(f"the file does not learn what {plan.model.name} learns: {proof}.")
-    return proof
-
-
-def _prove(model, path, examples, quantize, choices, calibration, task, front=None):
-    """The Proof of a file; ProofError says why there is none."""
-    others = open_size.other_sizes(model, examples) if front is None else []
-    proof = compare(model, path, [*examples, *others], task, front)
-    kind = TABLES if quantize is None and any(map(has_table, sublayers(model))) else quantize
-    if proof.holds(kind):
-        return proof
-    message = f"the file does not compute what {model.name} computes: {proof}"
-    if quantize is not None and choices:
-        inputs = examples[0][0][:8] if calibration is None else calibration
-        # Layers that give no numbers at all cannot be measured.
-        with contextlib.suppress(ValueError):
-            message += f"; the layer that loses most is {_worst(model, choices, inputs, quantize)}"
-    raise ProofError(f"{message}.")
-
-
-def _worst(model, choices, inputs, quantize):
-    """The name of the layer that loses most when it is quantized, and what it keeps."""
-    measured = measure(model, choices, inputs, quantize)
-    decibels, worst = min(
-        (layer.decibels, choice.layer.name) for layer, choice in zip(measured, choices, strict=True)
-    )
-    return f"{worst}, {decibels:.1f} dB"
