@@ -172,9 +172,11 @@ def _merge_constants(model, index):
 
 def _shorten_names(graph):
     ends = {int(i) for i in (*graph.inputs, *graph.outputs)}
-    names = [cutting.layer_of(graph, operator).encode() for operator in graph.operators]
+    # What assigns a variable makes nothing.
+    making = [operator for operator in graph.operators if len(operator.outputs)]
+    names = [cutting.layer_of(graph, operator).encode() for operator in making]
     made = {}
-    for operator, name in zip(graph.operators, names, strict=True):
+    for operator, name in zip(making, names, strict=True):
         made.update((int(i), name) for i in operator.outputs)
     for number, tensor in enumerate(graph.tensors):
         if number not in ends:
