@@ -29,6 +29,9 @@ OTHER_MODEL = 3
 
 SIGNATURES = ("infer", "features", "train", "save", "restore", "reset")
 
+# What `save` and `reset` are given, since there are runtimes that take no signature without input.
+UNUSED = np.zeros(1, np.int32)
+
 # int32 numbers that tell one model from another.
 STAMP_SIZE = 4
 
@@ -148,7 +151,7 @@ class Learner:
             FileNotFoundError: the folder does not exist.
         """
         path = checks.file_to_write(path)
-        found = self._run["save"]()
+        found = self._run["save"](unused=UNUSED)
         content = found["model"].astype("<i4").tobytes() + found["state"].astype("<f4").tobytes()
         files.write(path, content + _sum(content))
 
@@ -176,12 +179,12 @@ class Learner:
 
     def reset(self):
         """Forgets what was learned."""
-        self._run["reset"]()
+        self._run["reset"](unused=UNUSED)
 
     @property
     def state(self):
         """What was learned, array (parameters,)."""
-        return self._run["save"]()["state"]
+        return self._run["save"](unused=UNUSED)["state"]
 
 
 def _sum(content):
