@@ -53,3 +53,23 @@ def distributed(figures):
     times = (f"{ms:.0f}" for ms in np.median(steps, axis=1))
     row = figures["model"], figures["batch"], *times, f"{middle:.3f} ({low:.3f} to {high:.3f})"
     return markdown(("", "batch", "ms a step alone", "ms with `--distribute`", "ratio"), [row])
+
+
+def on_device(sets):
+    """The figures of `accuracy.on_device`, for each set's name."""
+    rows, shots = [], []
+    for name, heads in sets.items():
+        for head in heads:
+            draws = head["draws"]
+            shots = sorted({draw["shots"] for draw in draws})
+            cells = []
+            for count in shots:
+                found = 100 * np.array([x["accuracy"] for x in draws if x["shots"] == count])
+                half = 1.96 * found.std(ddof=1) / np.sqrt(len(found))
+                cells.append(f"{found.mean():.1f} ± {half:.1f}")
+            equal = sum(draw["accuracy"] == draw["in_keras"] for draw in draws)
+            exact = f"{equal} of {len(draws)}", f"{head['loss_difference']:.0e}"
+            state = f"{4 * head['numbers']:,}", f"{head['ms']:.2f}"
+            rows.append((f"{name}: {head['name']}", *state, *cells, *exact))
+    counts = [f"{count} a class" for count in shots]
+    return markdown(("", "state, bytes", "ms", *counts, "as in Keras", "loss"), rows)
