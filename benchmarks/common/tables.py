@@ -68,8 +68,9 @@ def on_device(sets):
                 half = 1.96 * found.std(ddof=1) / np.sqrt(len(found))
                 cells.append(f"{found.mean():.1f} ± {half:.1f}")
             equal = sum(draw["accuracy"] == draw["in_keras"] for draw in draws)
-            exact = f"{equal} of {len(draws)}", f"{head['loss_difference']:.0e}"
+            differences = (f"{head[f'{what}_difference']:.0e}" for what in ("loss", "state"))
+            exact = f"{equal} of {len(draws)}", *differences
             state = f"{4 * head['numbers']:,}", f"{head['ms']:.2f}"
             rows.append((f"{name}: {head['name']}", *state, *cells, *exact))
     counts = [f"{count} a class" for count in shots]
-    return markdown(("", "state, bytes", "ms", *counts, "as in Keras", "loss"), rows)
+    return markdown(("", "state, bytes", "ms", *counts, "as in Keras", "loss", "learned"), rows)
