@@ -28,11 +28,14 @@ def made():
         "Imagenette, 10 KB a photo": read("decoding_imagenette.json"),
         "ImageNet samples, 107 KB a photo": read("decoding_imagenet.json"),
     }
+    learned = {"tf_flowers": read("on_device_flowers.json")}
+    learned["CIFAR-10"] = read("on_device_cifar10.json")
     found = {
         "lookup cost": tables.lookup_cost(growth),
         "decoding": tables.decoding(decoding),
         "distributed": tables.distributed(read("distributed.json")),
         "camera frames": tables.camera_frames(read("camera_frames.json")),
+        "on the device": tables.on_device(learned),
     }
     for task, panel in read("frontier.json").items():
         found[f"frontier, {task}"] = tables.frontier(panel["nets"], panel["unit"])

@@ -173,12 +173,14 @@ def measured(head):
     with tempfile.TemporaryDirectory() as folder:
         device, there = InLiteRT(head, folder), InKeras(head)
         rate = rate_of(device, head)
-        losses, states = [], []
+        start, losses, states = there.state(), [], []
         for shots, picked in draws(images, 0, FLAGS.resamplings):
             given = images.train[picked], head.first + images.labels[picked], rate, FLAGS.steps
             mine, theirs = device.learn(*given), there.learn(*given)
-            losses.append(np.max(np.abs(np.subtract(mine, theirs)) / np.abs(theirs)))
-            states.append(np.abs(device.learner.state - there.state()).max())
+            losses.append(np.abs(np.subtract(mine, theirs)).max() / theirs[0])
+            learned = there.state()
+            way = np.abs(learned - start).max()
+            states.append(np.abs(device.learner.state - learned).max() / way)
             scores = [accuracy(x, head, images.test, images.test_labels) for x in (device, there)]
             rows.append({"shots": shots, "accuracy": scores[0], "in_keras": scores[1]})
         return {

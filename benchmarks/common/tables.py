@@ -66,3 +66,24 @@ def camera_frames(figures):
     rows.append((f"{net['name']} int8, {where}", "pixels", f"{net['ms']:.2f}", "", ""))
     rows.append(("the same", net["frame"], f"{net['behind_frames_ms']:.2f}", "", ""))
     return markdown(("", "frame", "ms", "ms, plain and not antialiased", "bytes"), rows)
+
+
+def on_device(sets):
+    """The figures of `accuracy.on_device`, for each set's name."""
+    rows, shots = [], []
+    for name, heads in sets.items():
+        for head in heads:
+            draws = head["draws"]
+            shots = sorted({draw["shots"] for draw in draws})
+            cells = []
+            for count in shots:
+                found = 100 * np.array([x["accuracy"] for x in draws if x["shots"] == count])
+                half = 1.96 * found.std(ddof=1) / np.sqrt(len(found))
+                cells.append(f"{found.mean():.1f} ± {half:.1f}")
+            equal = sum(draw["accuracy"] == draw["in_keras"] for draw in draws)
+            differences = (f"{head[f'{what}_difference']:.0e}" for what in ("loss", "state"))
+            exact = f"{equal} of {len(draws)}", *differences
+            state = f"{4 * head['numbers']:,}", f"{head['ms']:.2f}"
+            rows.append((f"{name}: {head['name']}", *state, *cells, *exact))
+    counts = [f"{count} a class" for count in shots]
+    return markdown(("", "state, bytes", "ms", *counts, "as in Keras", "loss", "learned"), rows)

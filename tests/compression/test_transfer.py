@@ -295,3 +295,39 @@ def test_a_model_without_dictionaries_is_refused_in_one_line(ask):
         ask(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
     with pytest.raises(ValueError, match="A Keras model is needed"):
         ask("model.keras")
+
+
+# More classes
+
+
+@pytest.mark.parametrize("kind", ["lookup", "dense", "softmax behind"])
+def test_new_classes_change_nothing_of_the_old_ones(kind):
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    last = LookupDense(5, 3, name="logits") if kind == "lookup" else layers.Dense(5, name="logits")
+    members = [layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Flatten(), last]
+    if kind == "softmax behind":
+        members.append(layers.Activation("softmax"))
+    model = settle(chain((6, 6, 3), *members))
+    x, before = random((4, 6, 6, 3)), [numpy(w) for w in model.weights]
+    larger = transfer.add_classes(model, 2)
+    assert larger.output_shape == (None, 7) and model.output_shape == (None, 5)
+    outputs, expected = numpy(larger(x)), numpy(model(x))
+    if kind == "softmax behind":
+        outputs = outputs / outputs[:, :5].sum(-1, keepdims=True)
+    np.testing.assert_allclose(outputs[:, :5], expected, rtol=1e-6, atol=1e-7)
+    for mine, theirs in zip(before, larger.weights, strict=True):
+        np.testing.assert_array_equal(numpy(theirs)[..., : mine.shape[-1]], mine)
+    if kind == "lookup":
+        # Every row of the dictionary may serve a new class.
+        assert (numpy(larger.get_layer("logits").sparse_coefficients())[:, 5:] != 0).all()
+
+
+def test_new_classes_need_a_dense_layer_in_the_end():
+    model = sharing()
+    with pytest.raises(ValueError, match=r"does not end in a Dense.*third \(LookupConv2D\)"):
+        transfer.add_classes(model, 2)
+    with pytest.raises(ValueError, match="whole number >= 1, not 0"):
+        transfer.add_classes(settle(chain((4,), keras.layers.Dense(3))), 0)
+    with pytest.raises(ValueError, match="A Keras model is needed"):
+        transfer.add_classes("model.keras", 1)

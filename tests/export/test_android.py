@@ -17,11 +17,21 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from tf_lcnn.runtime import learning
+
 APP = pathlib.Path(__file__).parents[2] / "export" / "android"
 MAIN = APP / "app" / "src" / "main"
 VECTORS = json.loads((APP / "app/src/test/resources/vectors.json").read_text(encoding="utf-8"))
 MAVEN = "http://maven.apache.org/POM/4.0.0"
-PURE = ["Classifier", "Comparison", "Metadata", "Preprocessing", "RunningMedian", "Yuv"]
+PURE = [
+    "Classifier",
+    "Comparison",
+    "LearnedState",
+    "Metadata",
+    "Preprocessing",
+    "RunningMedian",
+    "Yuv",
+]
 ANDROID = "{http://schemas.android.com/apk/res/android}"
 LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
 
@@ -294,6 +304,16 @@ def test_metadata_appended_to_a_model(tmp_path, method):
         archive.writestr("tf_lcnn.json", json.dumps(description))
     assert path.read_bytes().startswith(model)
     assert read_metadata(path) == ("a", ["Löwenzahn", "bus, coach"], spec)
+
+
+@by_name("states")
+def test_states_of_the_vectors_are_what_python_writes(case):
+    content = base64.b64decode(case["base64"])
+    model, state = np.array(case["model"], np.int32), np.array(case["numbers"], np.float32)
+    assert learning.packed(model, state) == content
+    found = learning.unpacked(content, len(state))
+    np.testing.assert_array_equal(found["model"], model)
+    np.testing.assert_array_equal(found["state"], state)
 
 
 # The files.

@@ -3,9 +3,9 @@
     infer     image -> output, as it has learned so far
     features  image -> features: what the layers before the trained ones compute
     train     features, labels, rate -> loss before the step, error
-    save      -> state, model
+    save      unused -> state, model
     restore   state, model -> error
-    reset     -> error
+    reset     unused -> error
 
 Training takes features: they stay the same while the layers behind them learn, so a photo costs the
 whole net once and not at every step. Of a lookup layer that is trained on what does not change, a
@@ -234,9 +234,11 @@ class _Module(tf.Module):
             tf.TensorSpec(self.state.shape, tf.float32, "state"),
             tf.TensorSpec(self.stamp.shape, tf.int32, "model"),
         )
+        # LiteRT's API for Java runs no signature without an input.
+        unused = (tf.TensorSpec((1,), tf.int32, "unused"),)
         given = {"infer": (image,), "features": (image,), "train": train, "restore": restore}
         return {
-            name: tf.function(getattr(self, name)).get_concrete_function(*given.get(name, ()))
+            name: tf.function(getattr(self, name)).get_concrete_function(*given.get(name, unused))
             for name in learning.SIGNATURES
         }
 
@@ -265,7 +267,7 @@ class _Module(tf.Module):
         error = tf.where(finite, learning.DONE, learning.NOT_FINITE)
         return {"loss": loss, "error": tf.where(are_classes, error, learning.NO_SUCH_CLASS)}
 
-    def save(self):
+    def save(self, unused):
         return {"state": self.state.read_value(), "model": tf.constant(self.stamp)}
 
     def restore(self, state, model):
@@ -274,7 +276,7 @@ class _Module(tf.Module):
         error = tf.where(finite, learning.DONE, learning.NOT_FINITE)
         return {"error": tf.where(own, error, learning.OTHER_MODEL)}
 
-    def reset(self):
+    def reset(self, unused):
         self.state.assign(self.plan.start)
         return {"error": tf.constant(learning.DONE)}
 

@@ -29,6 +29,9 @@ OTHER_MODEL = 3
 
 SIGNATURES = ("infer", "features", "train", "save", "restore", "reset")
 
+# What `save` and `reset` are given, since there are runtimes that take no signature without input.
+UNUSED = np.zeros(1, np.int32)
+
 # int32 numbers that tell one model from another.
 STAMP_SIZE = 4
 
@@ -148,9 +151,12 @@ class Learner:
             FileNotFoundError: the folder does not exist.
         """
         path = checks.file_to_write(path)
-        found = self._run["save"]()
-        content = found["model"].astype("<i4").tobytes() + found["state"].astype("<f4").tobytes()
-        files.write(path, content + _sum(content))
+        content = packed(**self._run["save"](unused=UNUSED))
+        with files.replacing(path) as beside, open(beside, "wb") as file:
+            file.write(content)
+            # Or the name may be on the disk before the content is.
+            file.flush()
+            os.fsync(file.fileno())
 
     def restore(self, path):
         """Continues from a file that `save` wrote.
@@ -159,16 +165,12 @@ class Learner:
             FileNotFoundError: there is no file.
             ValueError: it is no such file, damaged, or of another model. Nothing has changed.
         """
-        content = pathlib.Path(path).read_bytes()
-        content, found = content[:-4], content[-4:]
-        if len(content) != 4 * (STAMP_SIZE + self.parameters) or found != _sum(content):
+        found = unpacked(pathlib.Path(path).read_bytes(), self.parameters)
+        if found is None:
             raise ValueError(
                 f"{os.fspath(path)} is no state of {self._path}, is damaged, or was cut short."
             )
-        answer = self._run["restore"](
-            model=np.frombuffer(content, "<i4", STAMP_SIZE).astype(np.int32),
-            state=np.frombuffer(content, "<f4", offset=4 * STAMP_SIZE).astype(np.float32),
-        )
+        answer = self._run["restore"](**found)
         if answer["error"] == OTHER_MODEL:
             raise ValueError(f"{os.fspath(path)} is a state of another model than {self._path}.")
         if answer["error"] == NOT_FINITE:
@@ -176,12 +178,30 @@ class Learner:
 
     def reset(self):
         """Forgets what was learned."""
-        self._run["reset"]()
+        self._run["reset"](unused=UNUSED)
 
     @property
     def state(self):
         """What was learned, array (parameters,)."""
-        return self._run["save"]()["state"]
+        return self._run["save"](unused=UNUSED)["state"]
+
+
+def packed(model, state):
+    """The bytes of a file of what was learned: int32 (4,) and float32 (parameters,), and a sum."""
+    content = model.astype("<i4").tobytes() + state.astype("<f4").tobytes()
+    return content + _sum(content)
+
+
+def unpacked(content, parameters):
+    """`model` and `state` of the bytes of such a file, as a dict; None if they are none."""
+    content, found = content[:-4], content[-4:]
+    if len(content) != 4 * (STAMP_SIZE + parameters) or found != _sum(content):
+        return None
+    model = np.frombuffer(content, "<i4", STAMP_SIZE).astype(np.int32)
+    return {
+        "model": model,
+        "state": np.frombuffer(content, "<f4", offset=4 * STAMP_SIZE).astype(np.float32),
+    }
 
 
 def _sum(content):
