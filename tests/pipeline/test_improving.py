@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image, ImageOps
 from support.helpers import chain
 
 from tf_lcnn.data import photos
@@ -73,6 +74,18 @@ def test_a_network_that_changes_nothing_changes_no_kind_of_photo(files, channels
         np.testing.assert_array_equal(read, given)
         made, _ = improver(read, tile=16)
         np.testing.assert_array_equal(made, given)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_of_a_camera_are_upright(orientation, tmp_path):
+    image = Image.fromarray(np.kron(photo((4, 6, 3)), np.ones((8, 8, 1), np.uint8)))
+    exif = Image.Exif()
+    exif[271], exif[274] = "maker", orientation
+    image.save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    with Image.open(tmp_path / "photo.jpg") as stored:
+        expected = np.asarray(ImageOps.exif_transpose(stored), int)
+    found = improving.read(tmp_path / "photo.jpg")
+    assert found.shape == expected.shape and np.abs(found - expected).max() < 9
 
 
 def test_denoising_takes_the_channels_and_leaves_transparency(files):

@@ -8,6 +8,7 @@ enlarged too, or stays. Photos of 16 bits stay so.
 
 import dataclasses
 import pathlib
+import struct
 
 import numpy as np
 import tensorflow as tf
@@ -145,7 +146,7 @@ def load(path, delegate=False, threads=1, overlap=None):
 
 
 def read(path):
-    """A photo as uint8, or uint16 of 16 bits, (height, width, 1 to 4).
+    """A photo as uint8, or uint16 of 16 bits, (height, width, 1 to 4), upright.
 
     Raises:
         FileNotFoundError: there is no file.
@@ -156,11 +157,43 @@ def read(path):
     deep = content[:4] == b"\x89PNG" and content[24:25] == b"\x10"
     kind = tf.uint16 if deep else tf.uint8
     try:
-        return tf.io.decode_image(content, dtype=kind, expand_animations=False).numpy()
+        photo = tf.io.decode_image(content, dtype=kind, expand_animations=False).numpy()
+        return _upright(photo, _orientation(content))
     except (tf.errors.OpError, ValueError):
         raise ValueError(
             f"Cannot decode {path}: truncated, or no image; PNG, JPEG, BMP and GIF work."
         ) from None
+
+
+def _orientation(content):
+    """How a JPEG is to be turned, 1 to 8, as Exif has it (JEITA CP-3451, tag 274); 1 is not at all.
+
+    It stands in the first directory of a TIFF file that the JPEG begins with.
+    """
+    start = content.find(b"Exif\0\0", 0, 4096) + 6
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(content[start : start + 4])
+    if content[:2] != b"\xff\xd8" or start < 6 or order is None:
+        return 1
+    try:
+        (place,) = struct.unpack_from(f"{order}I", content, start + 4)
+        (count,) = struct.unpack_from(f"{order}H", content, start + place)
+        for i in range(count):
+            entry = struct.unpack_from(f"{order}HHIH", content, start + place + 2 + 12 * i)
+            if entry[0] == 274:
+                return entry[3] if 1 <= entry[3] <= 8 else 1
+    except struct.error:
+        # Cut short, which the photo itself need not be.
+        return 1
+    return 1
+
+
+def _upright(photo, orientation):
+    """A photo that was stored in one of the eight ways."""
+    if orientation > 4:
+        photo = photo.swapaxes(0, 1)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(photo[rows, columns])
 
 
 def encoded(photo):
