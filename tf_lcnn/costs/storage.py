@@ -33,7 +33,9 @@ def lookup_layer(shape, lookups, numbers, dictionary=True):
     stored = max(1, bits // 8)
     second = min(sparse_bytes((taps, k, n), lookups, stored), math.ceil(bits * taps * k * n / 8))
     scales = 4 * k if numbers in levels.FORMATS else 0
-    return first + second + scales + per_filter(n, numbers)
+    # Below int8 the scale of S is 1, and biases have the scales of P.
+    shared = 4 * n if numbers in levels.NARROW else 0
+    return first + second + scales + per_filter(n, numbers) - shared
 
 
 def kernel(weights, n, numbers):

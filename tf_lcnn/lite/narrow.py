@@ -84,6 +84,9 @@ def narrowed(content):
         for operator in list(graph.operators):
             if file.name(operator) in _VERSIONS:
                 file.narrow(operator)
+        for operator in graph.operators:
+            if file.name(operator) in _VERSIONS:
+                file.share_scales(operator)
     return packing.compact(model)
 
 
@@ -128,6 +131,39 @@ class _File:
             self._connect_fully(operator)
         name = "FULLY_CONNECTED" if pointwise else self.name(operator)
         operator.opcodeIndex = self._code(name)
+
+    def share_scales(self, operator):
+        """Makes the scale of an S that only this operator reads 1, and its biases' its weights'.
+
+        Dictionary and coefficients take what the scale was; each filter has one number less.
+        """
+        s, weights, bias = map(int, operator.inputs)
+        before = self.made.get(s)
+        if before is None or self.name(before) not in _VERSIONS or bias < 0:
+            return
+        linear = before.builtinOptions.fusedActivationFunction == 0
+        own = (s, weights, bias, *map(int, before.inputs[1:]))
+        if (
+            not linear
+            or s in self.graph.outputs
+            or any(self._readers(x) > 1 for x in own if x >= 0)
+        ):
+            return
+        tensors = self.graph.tensors
+        (scale,) = tensors[s].quantization.scale
+        self._rescale(tensors[s], 1 / scale)
+        tensors[s].quantization.scale[:] = 1
+        for number in before.inputs[1:]:
+            if number >= 0:
+                self._rescale(tensors[number], 1 / scale)
+        densify = self.made.get(weights)
+        for number in (weights, *(() if densify is None else map(int, densify.inputs))):
+            self._rescale(tensors[number], scale)
+        tensors[bias].quantization = copy.copy(tensors[bias].quantization)
+        tensors[bias].quantization.scale = tensors[weights].quantization.scale
+
+    def _readers(self, number):
+        return sum(number in x.inputs for x in self.graph.operators)
 
     def _values(self, weights, densify):
         """int8 weights, dense; None for others, and for what an operator computes."""
