@@ -1,4 +1,4 @@
-"""Runs a photo through a .tflite for photos: larger, without noise, or filtered.
+"""Takes a photo through a .tflite: larger, less noisy, or filtered.
 
     python export/run.py photo.png --model=runs/espcn/model.tflite --out=large.png
 

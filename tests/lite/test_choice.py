@@ -284,7 +284,7 @@ def test_a_dictionary_row_that_never_answers_stays_as_it_is():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"quantize": "int4"}, "float16, dynamic, int8"),
+        ({"quantize": "int2"}, "float16, dynamic, int8, int4, ternary"),
         ({"quantize": "int8"}, "No calibration inputs"),
         ({"quantize": "int8", "calibration": np.zeros((0, 3))}, "No calibration inputs"),
         ({"io": "int8"}, "needs quantize='int8'"),

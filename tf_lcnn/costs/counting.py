@@ -139,7 +139,7 @@ def _structure(calls, folded, layers, numbers):
     """Bytes of a file beside its numbers, see `storage.structure`."""
     operators = sum(_operators(call, folded) for call in calls)
     weighted = [x for x in layers if x.bytes]
-    filters = [n for x in weighted for n in (x.dictionary_size or 0, x.output_shape[-1])]
+    filters = [n for x in weighted for n in (x.dictionary_size or 0, *x.output_shape[-1:])]
     lookups = sum(x.is_lookup for x in weighted)
     constants = 2 * len(weighted) + lookups
     return storage.structure(operators, constants, lookups, filters, numbers)

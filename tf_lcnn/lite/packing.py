@@ -7,6 +7,8 @@ sparse tensor is stored along that axis where it takes the fewest bytes, or dens
 fewer.
 """
 
+import math
+
 import flatbuffers
 import numpy as np
 
@@ -238,9 +240,14 @@ def dense(tensor, data):
 
 
 def sparse_store(values):
-    """(bytes, axis of the rows) of the smallest sparse form of values, bytes (*shape, size)."""
+    """(bytes, axis of the rows) of the smallest sparse form of values, bytes (*shape, size).
+
+    Zeros alone have none: a tensor without data is no constant to LiteRT.
+    """
     *shape, size = values.shape
     count = int(values.any(axis=-1).sum())
+    if not count:
+        return math.inf, None
     stores = []
     for axis in (0, len(shape) - 1):
         rows = values.size // size // shape[axis]
