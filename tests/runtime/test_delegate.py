@@ -1,8 +1,8 @@
 """The native delegate: what it runs equals what LiteRT's own operators compute from the file."""
 
+import re
 import subprocess
 import sys
-import re
 import warnings
 
 import keras

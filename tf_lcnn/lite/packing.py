@@ -116,20 +116,24 @@ def _contents(x):
 def _merge_buffers(model):
     """One buffer per contents; the first one, which is empty, for all that have none."""
     model.buffers[0].data = None
-    numbers = {b"": 0}
+    numbers = {(b"", False): 0}
     kept = [model.buffers[0]]
 
-    def merged(index):
+    def merged(index, is_sparse):
         data = model.buffers[index].data
-        key = b"" if data is None else bytes(data)
+        content = b"" if data is None else bytes(data)
+        # A sparse constant of zeros alone has no values, and is one for having a buffer.
+        key = content, is_sparse and not content
         if key not in numbers:
             numbers[key] = len(kept)
             kept.append(model.buffers[index])
         return numbers[key]
 
-    users = [tensor for graph in model.subgraphs for tensor in graph.tensors]
-    for user in (*users, *model.metadata):
-        user.buffer = merged(user.buffer)
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            tensor.buffer = merged(tensor.buffer, tensor.sparsity is not None)
+    for entry in model.metadata:
+        entry.buffer = merged(entry.buffer, False)
     model.buffers = kept
 
 
