@@ -87,23 +87,3 @@ def on_device(sets):
             rows.append((f"{name}: {head['name']}", *state, *cells, *exact))
     counts = [f"{count} a class" for count in shots]
     return markdown(("", "state, bytes", "ms", *counts, "as in Keras", "loss", "learned"), rows)
-
-
-def small_numbers(figures):
-    """The figures of `accuracy.small_numbers`."""
-    rows = []
-    trained = figures["trained"]
-    for way in trained["ways"]:
-        rounded, fitted = way["rounded"], [x["accuracy"] for x in way["trained"]]
-        accuracies = f"{rounded['accuracy']:.2%}", ", ".join(f"{x:.2%}" for x in fitted)
-        rows.append((f"{trained['name']}: {rounded['numbers']}", *_bytes(rounded), *accuracies))
-    rows.insert(0, (f"{trained['name']}: float32", "", "", "", f"{trained['accuracy']:.2%}", ""))
-    random = figures["random"]
-    rows += [(f"{random['name']}: {x['numbers']}", *_bytes(x), "", "") for x in random["ways"]]
-    heads = ("bytes", "to `profile`", "gzip takes off", "test accuracy, rounded", "in the loop")
-    return markdown(("", *heads), rows)
-
-
-def _bytes(found):
-    share = found["bytes"] / found["profile"] - 1
-    return f"{found['bytes']:,}", f"{share:+.1%}", f"{1 - found['gzip'] / found['bytes']:.1%}"
