@@ -20,8 +20,10 @@ from tf_lcnn.data.records import Indexed
 
 SCALES = (2, 3, 4)
 
+# Of R, G and B from 0 to 1 in Y, Cb and Cr of BT.601, as Matlab's rgb2ycbcr has them.
+YCBCR = ((65.481, 128.553, 24.966), (-37.797, -74.203, 112.0), (112.0, -93.786, -18.214))
 # Weights of R, G and B, 0 to 255, in Y, 16 to 235.
-_LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
+_LUMA = tuple(weight / 255 for weight in YCBCR[0])
 _BLACK = 16.0
 
 

@@ -30,8 +30,7 @@ from tf_lcnn.lite.prices import load as load_prices
 from tf_lcnn.lite.proof import ProofError
 from tf_lcnn.lite.ranges import equalize
 from tf_lcnn.lite.report import Report
-from tf_lcnn.runtime import litert
-from tf_lcnn.runtime.interpreter import parse
+from tf_lcnn.runtime.interpreter import operator_names, parse
 
 
 def convert(model, choices=None, quantize=None, calibration=None, io="float32", default_shape=None):
@@ -122,13 +121,12 @@ def operators(content):
         ProofError: an operator is not builtin; a phone's runtime would not have it.
     """
     model = parse(content)
-    # Old codes have a field of their own.
-    codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
     custom = [c.customCode.decode() for c in model.operatorCodes if c.customCode]
     if custom:
         raise ProofError(f"The file has operators that are not builtin: {', '.join(custom)}.")
+    names = operator_names(model)
     used = [op.opcodeIndex for graph in model.subgraphs for op in graph.operators]
-    return dict(collections.Counter(litert.operators()[codes[index]] for index in used))
+    return dict(collections.Counter(names[index] for index in used))
 
 
 def export(

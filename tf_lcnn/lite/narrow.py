@@ -18,7 +18,7 @@ from tf_lcnn.graph.trace import trace
 from tf_lcnn.layers import family, levels
 from tf_lcnn.lite import packing
 from tf_lcnn.runtime import litert
-from tf_lcnn.runtime.interpreter import parse
+from tf_lcnn.runtime.interpreter import operator_names, parse
 
 _INT8 = 127
 
@@ -95,11 +95,11 @@ class _File:
 
     def __init__(self, model, graph):
         self.model, self.graph = model, graph
-        self.codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
+        self.names = operator_names(model)
         self.made = {int(x.outputs[0]): x for x in graph.operators}
 
     def name(self, operator):
-        return litert.operators()[self.codes[operator.opcodeIndex]]
+        return self.names[operator.opcodeIndex]
 
     def narrow(self, operator):
         """Stores the weights of an operator in fewer bits, where they have few levels."""
@@ -229,8 +229,8 @@ class _File:
         code.builtinCode = code.deprecatedBuiltinCode = kind
         code.version = _VERSIONS[name]
         self.model.operatorCodes.append(code)
-        self.codes.append(kind)
-        return len(self.codes) - 1
+        self.names.append(name)
+        return len(self.names) - 1
 
 
 def packed_bits(whole, bits):

@@ -14,7 +14,7 @@ import numpy as np
 
 from tf_lcnn.costs.storage import csr_bytes, integer_bytes
 from tf_lcnn.runtime import cutting, litert
-from tf_lcnn.runtime.interpreter import parse
+from tf_lcnn.runtime.interpreter import operator_names, parse
 
 # LiteRT's schema aligns the data of buffers so (force_align).
 _ALIGNMENT = 16
@@ -194,12 +194,10 @@ def _shorten_names(graph):
 
 def _store_sparse(model, graph):
     """Stores each sparse tensor in the form that takes the fewest bytes."""
-    densify = litert.schema.BuiltinOperator.DENSIFY
-    codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
-    kept = []
+    names, kept = operator_names(model), []
     for operator in graph.operators:
         kept.append(operator)
-        if codes[operator.opcodeIndex] != densify:
+        if names[operator.opcodeIndex] != "DENSIFY":
             continue
         source, target = (graph.tensors[x[0]] for x in (operator.inputs, operator.outputs))
         values = dense(source, model.buffers[source.buffer].data)

@@ -22,8 +22,9 @@ from tf_lcnn.runtime.interpreter import Interpreter
 # What bicubic interpolation looks at around a pixel.
 _BICUBIC = 2
 
-# RGB -> Y, Cb, Cr of BT.601 from 0 to 1, as Matlab's rgb2ycbcr has it: Y is `photos.luma`.
-_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]])
+_YCBCR = np.array(photos.YCBCR)
+# Of black: Y is that of `photos.luma`.
+_BLACK = np.array([16, 128, 128])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +88,10 @@ class Improver:
         elif self.each_channel:
             made = np.concatenate([self._network(x) for x in np.split(colors, 3, -1)], -1)
         else:
-            ycbcr = (colors @ _YCBCR.T + np.array([16, 128, 128])) / 255
+            ycbcr = (colors @ _YCBCR.T + _BLACK) / 255
             luma = self._network(ycbcr[..., :1].astype(np.float32))
             ycbcr = np.concatenate([luma, self._large(ycbcr[..., 1:])], -1) * 255
-            made = (ycbcr - np.array([16, 128, 128])) @ np.linalg.inv(_YCBCR).T
+            made = (ycbcr - _BLACK) @ np.linalg.inv(_YCBCR).T
         if alpha.shape[-1]:
             made = np.concatenate([made, self._large(alpha)], -1)
         return np.rint(np.clip(made, 0, 1) * most).astype(part.dtype)

@@ -30,6 +30,13 @@ def parse(content, name="the model"):
         raise ValueError(f"{name} is damaged, or was cut short.") from None
 
 
+def operator_names(model):
+    """The names of a ModelT's operator codes, in their order."""
+    # Old codes have a field of their own.
+    codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
+    return [litert.operators()[code] for code in codes]
+
+
 def serialized(model):
     """The bytes of a .tflite of LiteRT's schema objects, as `parse` gives them."""
     builder = flatbuffers.Builder(1024)

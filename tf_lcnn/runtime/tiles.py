@@ -10,8 +10,7 @@ import math
 
 import numpy as np
 
-from tf_lcnn.runtime import litert
-from tf_lcnn.runtime.interpreter import parse
+from tf_lcnn.runtime.interpreter import operator_names, parse
 
 # Operators that compute a pixel of each of their inputs by itself.
 _POINTWISE = {
@@ -40,15 +39,14 @@ def reach(content, name="the model"):
         ValueError: an operator that looks at the whole image, makes it smaller, or is not known.
     """
     model = parse(content, name)
-    graph = model.subgraphs[0]
+    graph, names = model.subgraphs[0], operator_names(model)
     # Of what depends on the image: (pixels around, pixels that one of the input's became).
     known = {int(index): (fractions.Fraction(0), 1) for index in graph.inputs}
     for operator in graph.operators:
         given = [known[int(i)] for i in operator.inputs if int(i) in known]
         if not given:
             continue
-        code = model.operatorCodes[operator.opcodeIndex]
-        kind = litert.operators()[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        kind = names[operator.opcodeIndex]
         around, zoom = max(x for x, _ in given), given[0][1]
         options = operator.builtinOptions
         if kind in _CONVOLUTIONS and options.strideH == options.strideW == 1:

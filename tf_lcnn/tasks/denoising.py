@@ -13,10 +13,6 @@ class Denoising(Restoration):
     before = "noisy"
     doubt = "of the noisy photos: is --sigma that of its training?"
 
-    @classmethod
-    def of_run(cls, settings):
-        return cls(settings.loss)
-
     def photos(self, settings, how):
         if settings.sigma is not None:
             how["sigma"] = settings.sigma

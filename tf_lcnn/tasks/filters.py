@@ -13,9 +13,5 @@ class Filter(Restoration):
     before = "unfiltered"
     doubt = "of photos that are not filtered: was it trained on such pairs?"
 
-    @classmethod
-    def of_run(cls, settings):
-        return cls(settings.loss)
-
     def photos(self, settings, how):
         return filtered_photos.load(settings.data_dir, settings.target_dir, **how)

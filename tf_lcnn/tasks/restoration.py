@@ -49,6 +49,10 @@ class Restoration(images.Images):
     def __init__(self, loss="l1"):
         self._loss = loss
 
+    @classmethod
+    def of_run(cls, settings):
+        return cls(settings.loss)
+
     def loss(self):
         return LOSSES[self._loss]()
 
