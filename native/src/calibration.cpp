@@ -187,6 +187,7 @@ Rates measure_float(const Kernels& kernels) {
 // multiplication was 0.38 of what AVX-512 takes at that processor's speed (1.36 ps, where 1.9 ps
 // were measured on one 1.9 times as fast).
 constexpr double kAmxDense = 0.38;
+constexpr int kAmxChannels = 64;  // a row of a tile has 64 bytes
 
 bool has_amx() {
 #if defined(__x86_64__)
@@ -224,5 +225,7 @@ Rates measured_rates(const Kernels& kernels, bool int8) {
   });
   return of.rates;
 }
+
+int dense_channels(bool int8) { return !int8 ? 1 : has_amx() ? kAmxChannels : 8; }
 
 }  // namespace lcnn

@@ -34,7 +34,7 @@ double up_to(int size, int group) { return (size + group - 1) / group * group; }
 double stock_seconds(const Match& match, const Kernels& kernels) {
   const Shape& s = match.shape;
   const Rates rates = measured_rates(kernels, match.int8());
-  const int channels = match.int8() ? 8 : 1, filters = 16;
+  const int channels = dense_channels(match.int8()), filters = 16;
   const double per_tap = match.int8() ? up_to(s.k, channels) : s.k + 1.0;
   double work = static_cast<double>(s.batch) * s.out_h * s.out_w * s.kh * s.kw * per_tap *
                 up_to(s.n, filters);

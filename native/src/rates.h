@@ -27,4 +27,8 @@ const Rates& rates(const Kernels& kernels, bool int8);
 // instructions, but for processors with AMX.
 Rates measured_rates(const Kernels& kernels, bool int8);
 
+// How many channels the runtime's dense convolution takes at once at each kernel position; fewer of
+// them take as long.
+int dense_channels(bool int8);
+
 }  // namespace lcnn
