@@ -1,5 +1,6 @@
 """The native delegate: what it runs equals what LiteRT's own operators compute from the file."""
 
+import pathlib
 import re
 import subprocess
 import sys
@@ -321,6 +322,21 @@ def test_convolutions_with_many_zeros_need_no_dictionary(quantize):
 
     content = function_file(function, (15, 12, 24), quantize)
     check(content, random((3, 15, 12, 24), 7), 2, pairs=False)
+
+
+def test_few_channels_cost_a_tile_of_the_runtime_what_many_do():
+    """Tiles of int8 (AMX) have rows of 64 channels, which a k of 16 fills to a fourth."""
+    predicted = {}
+    for k in (16, 64):
+        weights = sparse_kernel((3, 3, k, 64))
+        content = function_file(
+            lambda x, weights=weights: tf.nn.conv2d(x, weights, 1, "SAME"), (56, 56, k), "int8"
+        )
+        _, claims = load(content, {"kernels": "portable"})
+        predicted[k] = float(re.search(r"against (\S+) us", claims)[1])
+    cpu = pathlib.Path("/proc/cpuinfo")
+    tiles = cpu.is_file() and "amx_int8" in cpu.read_text(encoding="utf-8")
+    assert predicted[64] / predicted[16] == pytest.approx(1 if tiles else 4, rel=0.1)
 
 
 @pytest.mark.parametrize("quantize", QUANTIZATIONS)
