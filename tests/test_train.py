@@ -16,6 +16,7 @@ import pytest
 from absl.testing import flagsaver
 
 import train
+from benchmarks.accuracy import runs
 from tf_lcnn import profile
 from tf_lcnn.training import flagfiles, run, run_directory
 
@@ -35,6 +36,7 @@ FILES = {
     "log.csv",
     "checkpoint.keras",
     "flags.cfg",
+    "result.json",
 }
 
 
@@ -127,6 +129,17 @@ def test_a_run_prints_what_it_did(unbroken):
     assert re.search(r"^total ", output, re.MULTILINE)
     assert TEST_LINE.search(output)
     assert "359 examples" in output
+
+
+def test_a_run_keeps_what_it_came_to(unbroken):
+    run_dir, output = unbroken
+    result = json.loads((run_dir / "result.json").read_text())
+    told = re.search(r"accuracy (0\.\d+), loss (\d\.\d+)", TEST_LINE.search(output)[0])
+    found = f"{result['test']['accuracy']:.4f}", f"{result['test']['loss']:.4f}"
+    assert found == told.groups()
+    assert result["export"]["bytes"] == (run_dir / "model.tflite").stat().st_size
+    figures = runs.figures_of(run_dir)
+    assert figures["max_s"] == 3 and figures["bytes"] == result["export"]["bytes"]
 
 
 def test_a_run_keeps_to_its_bound_on_lookups(unbroken):

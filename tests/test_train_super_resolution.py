@@ -16,7 +16,7 @@ from tf_lcnn.models import saving
 from tf_lcnn.tasks.super_resolution import SuperResolution
 
 FILES = {
-    *("model.keras", "model.tflite", "profile.json", "profile.csv", "log.csv"),
+    *("model.keras", "model.tflite", "profile.json", "profile.csv", "log.csv", "result.json"),
     *("checkpoint.keras", "flags.cfg", "test.csv", "pictures"),
 }
 QUICK = ("--optimizer=adam", "--learning_rate=0.003", "--batch_size=8", "--epochs=1")

@@ -55,6 +55,35 @@ def distributed(figures):
     return markdown(("", "batch", "ms a step alone", "ms with `--distribute`", "ratio"), [row])
 
 
+def classifiers(runs):
+    """Runs of `accuracy.runs` that classify, a row each."""
+    rows = [
+        (
+            *(run["run"], f"{run['test']['accuracy']:.2%}", _fewer(run), run["max_s"]),
+            *(f"{run['bytes']:,}", f"{run['relative_difference']:.1e}"),
+        )
+        for run in runs
+    ]
+    columns = "run", "test accuracy", "multiplications, fewer than the twin", "max s"
+    return markdown((*columns, "file bytes", "largest relative difference of the logits"), rows)
+
+
+def photo_tasks(runs):
+    """Runs of `accuracy.runs` whose outputs are photos: PSNR and SSIM of each test set."""
+    rows = []
+    for run in runs:
+        for name, figures in run["photos"].items():
+            *before, psnr, ssim = figures.values()
+            ends = (f"{a:.2f} dB, {b:.4f}" for a, b in (before, (psnr, ssim)))
+            rows.append((f"{run['run']}, {name}", _fewer(run), f"{run['bytes']:,}", *ends))
+    columns = "run, test set", "multiplications, fewer than the twin", "`.tflite` bytes"
+    return markdown((*columns, "without the network", "with it"), rows)
+
+
+def _fewer(run):
+    return f"{run['dense_multiplications'] / run['multiplications']:.2f}x"
+
+
 def camera_frames(figures):
     """The figures of `latency.camera_frames`."""
     rows = []

@@ -7,11 +7,12 @@ A flagfile is looked up as given, then anywhere below configs/. Flags after it o
 
 import functools
 import itertools
+import json
 import pathlib
 import sys
 
 # First: it imports TensorFlow quietly.
-from tf_lcnn import checks, models, places, programs, tasks
+from tf_lcnn import checks, files, models, places, programs, tasks
 
 # isort: split
 import keras
@@ -299,7 +300,8 @@ def finish(settings, dataset, start, directory):
     directory.settle()
     print(f"Saved {settings.directory / run_directory.MODEL}")
     examples = dataset.evaluation("test", settings.batch_size)
-    starting.print_test(starting.evaluate(model, examples))
+    result = {"test": starting.evaluate(model, examples), "export": None}
+    starting.print_test(result["test"])
     task.tell_more(model, dataset, directory)
     if settings.export and keras.backend.backend() != "tensorflow":
         print("Not exported: that needs KERAS_BACKEND=tensorflow, with export/tflite.py.")
@@ -325,9 +327,11 @@ def finish(settings, dataset, start, directory):
             dataset=dataset,
             task=task,
         )
+        result["export"] = report.as_dict()
         print(
             f"Saved {settings.directory / 'model.tflite'}, {report.bytes:,} bytes. {report.proof}"
         )
+    files.write(directory / run_directory.RESULT, json.dumps(result, indent=1) + "\n")
 
 
 def parse(arguments):

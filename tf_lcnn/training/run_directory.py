@@ -19,9 +19,10 @@ MODEL = "model.keras"
 LOG = "log.csv"
 USED_FLAGS = "flags.cfg"
 PLAN = "plan.json"
+RESULT = "result.json"
 # What a run writes into its directory.
 RUN_FILES = (
-    *(CHECKPOINT, MODEL, LOG, USED_FLAGS, PLAN),
+    *(CHECKPOINT, MODEL, LOG, USED_FLAGS, PLAN, RESULT),
     *("model.tflite", "profile.json", "profile.csv"),
     *("parent.tflite", "report.html", "report.json"),
     restoration.FIGURES,
