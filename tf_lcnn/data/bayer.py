@@ -9,6 +9,10 @@ The noise is Gaussian with a variance of shot * signal + read^2 (Foi, Trimeche, 
 Egiazarian, "Practical Poissonian-Gaussian Noise Modeling and Fitting for Single-Image Raw-Data",
 IEEE TIP 2008). Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, section
 3.1, find levels of shot between 0.0001 and 0.012; `SHOT` and `READ` are about in the middle.
+
+Networks take mosaics `encoded` as photos are, by sRGB's transfer function, which an app does with a
+table from what the sensor counts. In linear light a step of int8 is 13 levels of sRGB in the dark;
+encoded, noise is about equally strong in dark and light, and a pixel is nearly what the photo has.
 """
 
 import dataclasses
@@ -84,7 +88,7 @@ class Sensor:
             "channels": 1,
             "mean": [0.0],
             "std": [1.0],
-            "pixels": "Bayer mosaic in linear light, 0 at the black level, 1 at the white level",
+            "pixels": "Bayer mosaic, 0 at the black level, 1 at the white level, encoded as sRGB",
             "mosaic": self.pattern,
         }
 
@@ -143,14 +147,14 @@ def encoded(light):
 
 
 def bilinear(mosaic, pattern):
-    """The photo of a mosaic, each color interpolated by itself: what needs no network.
+    """Red, green and blue of a mosaic, each interpolated by itself: what needs no network.
 
     Args:
         mosaic: tensor (count, height, width, 1) in linear light, of even height and width.
         pattern: of `PATTERNS`.
 
     Returns:
-        tensor (count, height, width, 3) in sRGB, 0 to 1.
+        tensor (count, height, width, 3) in linear light.
     """
     colors = _colors(tf.shape(mosaic), pattern)[None]
     kernel = tf.constant(_BILINEAR[..., None, None]) * tf.ones((1, 1, 3, 1))
@@ -159,7 +163,20 @@ def bilinear(mosaic, pattern):
         return tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), "SAME")
 
     # Over what there is: at the border too.
-    return encoded(spread(mosaic * colors) / spread(colors))
+    return spread(mosaic * colors) / spread(colors)
+
+
+def bilinear_kernel(pattern):
+    """`bilinear` as a convolution of tiles of 2x2, float32 (3, 3, 4, 12), away from the border.
+
+    A tile's four pixels, row by row, become the three colors of each.
+    """
+    # What each pixel of the middle one of 5x5 tiles adds to those around.
+    impulses = np.zeros((4, 5, 2, 5, 2), np.float32)
+    impulses[range(4), 2, (0, 0, 1, 1), 2, (0, 1, 0, 1)] = 1
+    made = bilinear(tf.constant(impulses.reshape(4, 10, 10, 1)), pattern).numpy()
+    tiles = made.reshape(4, 5, 2, 5, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(4, 5, 5, 12)
+    return tiles[:, 3:0:-1, 3:0:-1].transpose(1, 2, 0, 3)
 
 
 def colors_of(pattern):

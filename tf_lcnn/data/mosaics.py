@@ -1,5 +1,6 @@
 """Bayer mosaics to train on, made of color photos on the fly: for demosaicing, and with classes.
 
+They are encoded as photos are, see `bayer`.
 The noise of a photo in evaluation is always the same. Photos are turned and mirrored before their
 mosaics are made: a mirrored mosaic has another pattern.
 """
@@ -14,7 +15,7 @@ from tf_lcnn.data import bayer, datasets, photos
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mosaics(photos.Photos):
-    """Photos as a sensor sees them: the input is the mosaic, the target the photo in sRGB.
+    """Photos as a sensor sees them: the input is the encoded mosaic, the target the photo.
 
     Attributes:
         sensor: a `bayer.Sensor`.
@@ -24,6 +25,10 @@ class Mosaics(photos.Photos):
 
     channels = 3
     colors = "color"
+
+    @property
+    def network(self):
+        return {"mosaic": self.sensor.pattern}
 
     @property
     def worse(self):
@@ -51,7 +56,7 @@ class Mosaics(photos.Photos):
         return self._given(self.sensor.mosaic(sharp, draw + 2), sharp.shape[:2])
 
     def _given(self, mosaic, size=(None, None)):
-        return tf.ensure_shape(mosaic, (*size, 1))
+        return tf.ensure_shape(bayer.encoded(mosaic), (*size, 1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +75,7 @@ class LabeledMosaics(datasets.DataSet):
 
     @property
     def network(self):
-        return {**super().network, "packed": True}
+        return {**super().network, "mosaic": self.sensor.pattern}
 
     def describe_input(self):
         return {**super().describe_input(), **self.sensor.describe()}
@@ -86,7 +91,7 @@ class LabeledMosaics(datasets.DataSet):
         return self._given(self.sensor.mosaic(image, draw + 2)), label
 
     def _given(self, mosaic):
-        return tf.ensure_shape(mosaic, self.example_shape)
+        return tf.ensure_shape(bayer.encoded(mosaic), self.example_shape)
 
 
 def load(data_dir, sensor=None, patch_size=64, draws=16, test_dirs=()):

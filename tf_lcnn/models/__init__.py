@@ -7,6 +7,7 @@ import math
 import keras
 
 from tf_lcnn import checks
+from tf_lcnn.data import bayer
 from tf_lcnn.layers.convolution import LookupConv1D, LookupConv2D
 from tf_lcnn.layers.dense import LookupDense
 from tf_lcnn.layers.sparsity import LookupL1
@@ -19,7 +20,7 @@ class _Family:
 
     Attributes:
         net: (conv, dense, input shape, answers, dictionary sizes) -> (inputs, outputs); it takes
-            `packed` too where it is `packable`.
+            `mosaic` too where it `takes_mosaics`.
         input_shape: what it was designed for.
         answers: its classes by default, or its scale; None where it has neither.
         presets: name -> dictionary sizes.
@@ -33,7 +34,7 @@ class _Family:
     presets: dict
     threshold_scale: float
     task: str = "classification"
-    packable: bool = False
+    takes_mosaics: bool = False
 
 
 def _families():
@@ -50,7 +51,9 @@ def _families():
     for depth in resnet.CIFAR:
         net = functools.partial(resnet.cifar, depth)
         presets, scale = resnet.CIFAR_PRESETS, resnet.THRESHOLD_SCALE
-        families[f"resnet{depth}"] = _Family(*(net, (32, 32, 3), 10, presets, scale), packable=True)
+        families[f"resnet{depth}"] = _Family(
+            *(net, (32, 32, 3), 10, presets, scale), takes_mosaics=True
+        )
     luma = (None, None, 1), 2
     for net, presets in (
         (super_resolution.espcn, super_resolution.ESPCN_PRESETS),
@@ -65,7 +68,9 @@ def _families():
         net, scale = functools.partial(denoising.dncnn, size), denoising.THRESHOLD_SCALE
         families[name] = _Family(net, (None, None, 1), None, presets, scale, "denoising")
     net, presets, scale = demosaicing.demosaic, demosaicing.PRESETS, demosaicing.THRESHOLD_SCALE
-    families["demosaic"] = _Family(net, (None, None, 1), None, presets, scale, "demosaicing")
+    families["demosaic"] = _Family(
+        *(net, (None, None, 1), None, presets, scale, "demosaicing"), takes_mosaics=True
+    )
     for name, width, presets in (
         ("pointnet", pointnet.WIDTH, pointnet.PRESETS),
         ("pointnet_small", pointnet.SMALL_WIDTH, pointnet.SMALL_PRESETS),
@@ -155,7 +160,7 @@ def build(
     threshold_scale=None,
     threshold_gradient="masked",
     scale=None,
-    packed=False,
+    mosaic=None,
 ):
     """Builds a network by name; it returns logits, or an image.
 
@@ -179,8 +184,9 @@ def build(
             for ResNet, and for PointNet too.
         threshold_gradient: see `sparsity.threshold`.
         scale: of super-resolution, how many times as large an image is to become; None takes 2.
-        packed: whether the network works on tiles of 2x2 pixels of its input, as it does for
-            mosaics (`data.bayer`): CIFAR ResNets, whose first convolution then has lookups too.
+        mosaic: the pattern of a Bayer mosaic (`data.bayer`), of which the network takes tiles of
+            2x2: CIFAR ResNets, whose first convolution then has lookups too, and demosaicing,
+            which starts as bilinear interpolation of that pattern; None is RGGB for it.
 
     Raises:
         ValueError: unknown name or preset, wrong number of dictionary sizes, a negative
@@ -193,9 +199,13 @@ def build(
         sizes = (0,) * len(sizes)
     shape = _input_shape(name, input_shape, family.input_shape)
     answers = _answers(name, family, classes, scale)
-    if packed and not family.packable:
-        nets = ", ".join(x for x in names() if _family(x).packable)
-        raise ValueError(f"{name} does not pack its input, as mosaics need: {nets} do.")
+    how = {} if mosaic is None else {"mosaic": mosaic}
+    if how:
+        bayer.check_pattern(mosaic)
+        if not family.takes_mosaics:
+            nets = ", ".join(x for x in names() if _family(x).takes_mosaics)
+            raise ValueError(f"{name} takes no mosaics: {nets} do.")
+        bayer.check_even([size or 0 for size in shape[:2]], "Mosaics")
     loose = family.threshold_scale if threshold_scale is None else threshold_scale
     lookup = {
         "threshold_scale": checks.number(loose, "threshold_scale", 0),
@@ -205,7 +215,6 @@ def build(
         lookup["kernel_regularizer"] = LookupL1(l1)
     try:
         makers = _layer_makers(lookup, len(shape) - 1)
-        how = {"packed": True} if packed else {}
         inputs, outputs = family.net(*makers, shape, answers, sizes, **how)
     except ValueError as error:
         # Keras tells in many lines that a map became too small; ours are of one line.

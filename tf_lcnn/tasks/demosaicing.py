@@ -1,6 +1,6 @@
 """Demosaicing: a Bayer mosaic with a sensor's noise in, the photo in sRGB out.
 
-PSNR is over all three colors; what it is compared with is bilinear interpolation.
+PSNR is over all three colors; what it is compared with is bilinear interpolation of linear light.
 """
 
 from tf_lcnn.data import bayer, mosaics
@@ -26,7 +26,8 @@ class Demosaicing(Restoration):
         return dataset.given(sharp, draw), sharp
 
     def unimproved(self, dataset, given):
-        return bayer.bilinear(given[None], dataset.sensor.pattern)[0]
+        light = bayer.bilinear(bayer.linear(given)[None], dataset.sensor.pattern)
+        return bayer.encoded(light)[0]
 
     def describe(self, dataset):
         sensor = dataset.sensor
