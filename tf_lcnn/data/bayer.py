@@ -221,9 +221,10 @@ def read_dng(path):
             names = raw.color_desc.decode()
             black, white = np.array(raw.black_level_per_channel), raw.white_level
     except (rawpy.LibRawError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is no raw file, or damaged: LibRaw says {checks.first_line(error)}."
-        ) from None
+        (reason, *_) = error.args or (type(error).__name__,)
+        # LibRaw's own are bytes.
+        reason = reason.decode() if isinstance(reason, bytes) else checks.first_line(error)
+        raise ValueError(f"{path} is no raw file, or damaged: {reason}.") from None
     tile = indices[:2, :2]
     pattern = "".join(names[i] for i in tile.flat)
     whole = np.tile(tile, (height // 2, width // 2))
