@@ -36,6 +36,8 @@ def made():
         "distributed": tables.distributed(read("distributed.json")),
         "camera frames": tables.camera_frames(read("camera_frames.json")),
         "on the device": tables.on_device(learned),
+        "demosaicing": tables.demosaicing(read("mosaics.json")["demosaicing"]),
+        "classes of mosaics": tables.of_mosaics(read("mosaics.json")["classes"]),
     }
     for task, panel in read("frontier.json").items():
         found[f"frontier, {task}"] = tables.frontier(panel["nets"], panel["unit"])

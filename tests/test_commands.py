@@ -8,10 +8,12 @@ import sys
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from support.helpers import chain
 
 from tf_lcnn import LookupConv2D, profile
 from tf_lcnn.commands import main
+from tf_lcnn.models import pictures
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Lines and columns of a terminal.
@@ -91,6 +93,37 @@ def test_profile_prints_the_table_of_a_file(model, tmp_path):
         (shapeless, "tf-lcnn profile: --input_shape=big: numbers like 224,224,3 work."),
     ]:
         assert (status, out) == (1, "") and errors.startswith(told) and errors.count("\n") == 1
+
+
+def test_profile_draws_the_first_dictionary(tmp_path):
+    first = LookupConv2D(8, 3, dictionary_size=4, name="first")
+    made = chain((8, 8, 4), first, keras.layers.GlobalAveragePooling2D())
+    made.save(tmp_path / "model.keras")
+    chain((8, 8, 3), keras.layers.Conv2D(2, 3)).save(tmp_path / "dense.keras")
+    lcnn, out = tmp_path / "model.keras", f"--dictionary={tmp_path / 'first.png'}"
+    given = [
+        [lcnn, out, "--mosaic=GBRG"],
+        [lcnn, out],
+        [lcnn, "--mosaic=RGGB"],
+        [lcnn, f"--dictionary={tmp_path / 'first.gif'}", "--mosaic=RGGB"],
+        [tmp_path / "dense.keras", out],
+    ]
+    drawn, *wrong = map(ended, [start("profile", *arguments) for arguments in given])
+    assert drawn[0] == 0 and drawn[1].endswith("first.png\n"), drawn
+    picture = np.asarray(Image.open(tmp_path / "first.png"))
+    np.testing.assert_array_equal(picture, pictures.dictionary_image(first, "GBRG"))
+    for (status, out, errors), told in zip(
+        wrong,
+        [
+            "The dictionary of first has vectors of 4 numbers, and colors have 3",
+            "--mosaic is for --dictionary, the picture to write.",
+            f"--dictionary={tmp_path / 'first.gif'}: a name that ends in .png works.",
+            "functional",
+        ],
+        strict=True,
+    ):
+        assert (status, out) == (1, "") and errors.count("\n") == 1
+        assert errors.startswith(f"tf-lcnn profile: {told}"), errors
 
 
 def test_compress_hands_on_what_it_is_given(model, tmp_path):

@@ -19,7 +19,7 @@ from tf_lcnn.training import run, run_callbacks
 CONFIGS = sorted(train.CONFIGS.rglob("*.cfg"))
 NETS = ("alexnet", "resnet18", "resnet50")
 SIZES = ("fast", "accurate", "register")
-CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000}
+CLASSES = {"digits": 10, "cifar10": 10, "imagenet2012": 1000, "image_folder": 5}
 
 
 def _long(path):
@@ -53,9 +53,11 @@ def classified(flags, count):
         shape = datasets.load("digits", image_size=flags.image_size).image_shape
     else:
         height, width, channels = models.input_shape(flags.model)
+        channels = 1 if flags.mosaic else channels
         shape = (flags.image_size or height, flags.image_size or width, channels)
     images = np.random.default_rng(0).normal(size=(count, *shape)).astype(np.float32)
-    return {"input_shape": shape, "classes": classes}, images, np.arange(count) % classes
+    network = {"input_shape": shape, "classes": classes, "mosaic": flags.mosaic}
+    return network, images, np.arange(count) % classes
 
 
 def clouds(flags, count):
@@ -76,9 +78,16 @@ def improved(flags, count):
     return {}, before, after
 
 
+def demosaiced(flags, count):
+    rng = np.random.default_rng(0)
+    mosaics, photos = (rng.random((count, 12, 12, x), np.float32) for x in (1, 3))
+    return {"mosaic": flags.mosaic}, mosaics, photos
+
+
 EXAMPLES = {
     "denoising": improved,
     "filter": improved,
+    "demosaicing": demosaiced,
     "classification": classified,
     "super_resolution": made_larger,
     "point_clouds": clouds,

@@ -13,7 +13,7 @@ from tf_lcnn.data import datasets
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # What the extras bring, each as it is imported; JAX is a backend.
-BROUGHT = ("ai_edge_litert", "tensorflow_datasets", "tensorboard", "segno", "matplotlib")
+BROUGHT = ("ai_edge_litert", "tensorflow_datasets", "tensorboard", "segno", "matplotlib", "rawpy")
 
 
 def in_the_base(code):

@@ -65,6 +65,7 @@ def names(tmp_path, monkeypatch):
         "labels": np.arange(32) % 10,
         "examples": images[:4],
         "features": random((64, 32), 2),
+        "photos": np.random.default_rng(3).integers(0, 256, (4, 16, 16, 3), np.uint8),
         # Of the run with a net that denoises.
         "dncnn": None,
         **dict.fromkeys(("clean", "noise", "set12"), images),

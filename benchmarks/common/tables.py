@@ -116,3 +116,24 @@ def on_device(sets):
             rows.append((f"{name}: {head['name']}", *state, *cells, *exact))
     counts = [f"{count} a class" for count in shots]
     return markdown(("", "state, bytes", "ms", *counts, "as in Keras", "loss", "learned"), rows)
+
+
+def demosaicing(figures):
+    """The nets of `accuracy.mosaics` that make photos, and interpolation."""
+    sets = figures["photos"]
+    rows = [("bilinear", "", "", *(f"{figures['bilinear'][x]:.2f}" for x in sets))]
+    for net in figures["nets"]:
+        found = [net["sets"][x] for x in sets]
+        cells = f"{net['multiplications']:,.0f}", f"{found[0]['bytes']:,}"
+        rows.append((net["name"], *cells, *(f"{x['float32']:.2f}, {x['int8']:.2f}" for x in found)))
+    counts = [f"{name}, {count} photos" for name, count in sets.items()]
+    return markdown(("", "multiplications per pixel", "bytes, int8", *counts), rows)
+
+
+def of_mosaics(nets):
+    """The nets of `accuracy.mosaics` that tell classes."""
+    rows = []
+    for net in nets:
+        scores = (f"{100 * net[x]:.1f}" for x in ("float32", "int8"))
+        rows.append((net["name"], f"{net['multiplications']:,}", f"{net['bytes']:,}", *scores))
+    return markdown(("input", "multiplications", "bytes, int8", "float32, %", "int8, %"), rows)

@@ -12,7 +12,7 @@ import re
 from absl import flags
 
 from tf_lcnn import checks, programs
-from tf_lcnn.data import datasets
+from tf_lcnn.data import bayer, datasets, mosaics
 from tf_lcnn.lite import converter, export, frames, prices, proof
 from tf_lcnn.lite.choice import AUTO
 from tf_lcnn.lite.lowerings import LOWERINGS
@@ -23,7 +23,7 @@ HELP = programs.Help(
     "--model=FILE.keras [FLAG...]",
     (
         *("model", "out", "dataset", "data_dir", "preprocessing", "quantize", "io", "lowering"),
-        *("delegate", "input", "frame", "examples", "calibrate", "prices"),
+        *("mosaic", "delegate", "input", "frame", "examples", "calibrate", "prices"),
     ),
 )
 
@@ -39,6 +39,7 @@ flags.DEFINE_string(
     "How pixels become inputs, as in training: own (statistics of the training images), "
     f"{', '.join(datasets.PREPROCESSING)}, or mean,std of pixels 0 to 255.",
 )
+flags.DEFINE_enum("mosaic", None, bayer.PATTERNS, "The model takes mosaics of this Bayer pattern.")
 flags.DEFINE_enum("lowering", AUTO, [AUTO, *LOWERINGS], "Of lookup layers.")
 flags.DEFINE_enum("optimize", "speed", prices.OPTIMIZE, "Decides between equal times.")
 flags.DEFINE_enum("quantize", "none", ["none", *converter.QUANTIZATIONS], "Quantization.")
@@ -67,10 +68,12 @@ def main():
         FLAGS.dataset,
         FLAGS.data_dir,
         image_size=None if None in size else size,
-        channels=channels,
+        channels=3 if FLAGS.mosaic else channels,
         class_names=FLAGS.class_names,
-        preprocessing=FLAGS.preprocessing,
+        preprocessing="0..1" if FLAGS.mosaic else FLAGS.preprocessing,
     )
+    if FLAGS.mosaic:
+        dataset = mosaics.of(dataset, bayer.Sensor(FLAGS.mosaic))
     dataset.refuse_mismatch(model, FLAGS.model)
     quantize = None if FLAGS.quantize == "none" else FLAGS.quantize
     calibration = dataset.sample("train", FLAGS.examples)

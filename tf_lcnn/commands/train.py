@@ -123,7 +123,7 @@ def benchmark(settings):
         model = starting.fresh_model(settings, **dataset.network)
         shape = dataset.taken_by(model).example_shape
     except FileNotFoundError:
-        if None in models.input_shape(settings.model):
+        if settings.mosaic or None in models.input_shape(settings.model):
             raise
         # What a model costs can be told without the data, at the model's own size.
         model, shape = starting.fresh_model(settings), None

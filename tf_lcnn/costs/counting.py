@@ -24,7 +24,7 @@ from tf_lcnn.costs.report import LayerProfile, ModelProfile
 from tf_lcnn.graph import folding
 from tf_lcnn.graph.trace import own_weights, sublayers, trace
 from tf_lcnn.layers import deep_lookup, family, levels
-from tf_lcnn.layers.depth_to_space import DepthToSpace
+from tf_lcnn.layers.depth_to_space import DepthToSpace, SpaceToDepth
 
 CONVENTIONS = ("unpadded", "padded")
 
@@ -45,6 +45,7 @@ _FREE = (
     *(kl.AveragePooling2D, kl.AveragePooling3D, kl.GlobalAveragePooling1D),
     *(kl.GlobalAveragePooling2D, kl.GlobalAveragePooling3D, kl.GlobalMaxPooling1D),
     *(kl.GlobalMaxPooling2D, kl.GlobalMaxPooling3D, kl.Identity, DepthToSpace),
+    SpaceToDepth,
 )
 _FREE_OPERATIONS = (
     "Add",

@@ -246,7 +246,12 @@ def naming(decode, channels):
 
 
 def image_sizes(data_dir, entries, payloads, decode):
-    """The (height, width) of each image; None for all but a sample of them where they are many.
+    """The (height, width) of each image, see `image_shapes`."""
+    return [shape and shape[:2] for shape in image_shapes(data_dir, entries, payloads, decode)]
+
+
+def image_shapes(data_dir, entries, payloads, decode):
+    """The shape of each image; None for all but a sample of them where they are many.
 
     Raises:
         ValueError: one cannot be decoded.
@@ -255,21 +260,21 @@ def image_sizes(data_dir, entries, payloads, decode):
     if len(entries) > CHECKED_IMAGES:
         checked = np.random.default_rng(0).permutation(len(entries))[:CHECKED_IMAGES]
 
-    def size(i):
+    def shape(i):
         try:
-            return tuple(decode(payloads[i]).shape[:2])
+            return tuple(decode(payloads[i]).shape)
         except (tf.errors.OpError, ValueError):
             return str(entries[i])
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        sizes = list(pool.map(size, checked))
-    broken = [name for name in sizes if isinstance(name, str)]
+        shapes = list(pool.map(shape, checked))
+    broken = [name for name in shapes if isinstance(name, str)]
     if broken:
         raise ValueError(
             f"Cannot decode {broken[0]} in {data_dir}: truncated, or no image "
-            f"({len(broken)} such of {len(sizes)})."
+            f"({len(broken)} such of {len(shapes)})."
         )
     found = [None] * len(entries)
-    for i, each in zip(checked, sizes, strict=True):
+    for i, each in zip(checked, shapes, strict=True):
         found[i] = each
     return found

@@ -31,8 +31,9 @@ _BLACK = 16.0
 class Photos(examples.Examples):
     """Photos, of which a network is to find what was lost when they were made worse.
 
-    Input and target are luma from 0 to 1, (height, width, 1). In training they are random patches;
-    in evaluation whole photos, one to a batch. A kind of photos says what a `pair` is.
+    Input and target are luma from 0 to 1, (height, width, 1), unless a kind of photos says
+    otherwise. In training they are random patches; in evaluation whole photos, one to a batch. A
+    kind of photos says what a `pair` is.
 
     Attributes:
         name: of the folder.
@@ -42,7 +43,7 @@ class Photos(examples.Examples):
         titles: of the photos of the test split.
         first_shape: (height, width) of the first test photo's target.
         train, validation, test: the splits.
-        decode: a payload -> luma, float32 (height, width, 1), 0 to 1.
+        decode: a payload -> float32 (height, width, channels), 0 to 1.
     """
 
     name: str
@@ -58,6 +59,9 @@ class Photos(examples.Examples):
 
     noun = "photos"
     sizes_differ = True
+    # Of a target, and what they are.
+    channels = 1
+    colors = "luma"
     # What is done to them, for people.
     worse = ""
 
@@ -82,14 +86,14 @@ class Photos(examples.Examples):
     def summary(self):
         size = self.patch_size
         return (
-            f"{super().summary()}, luma, {self.worse}, {self.draws} patches of {size}x{size} of "
-            "each in an epoch"
+            f"{super().summary()}, {self.colors}, {self.worse}, {self.draws} patches of "
+            f"{size}x{size} of each in an epoch"
         )
 
     def refuse_mismatch(self, model, name):
         shape = tuple(model.input_shape[1:])
         if len(shape) != 3 or shape[-1] not in (1, None):
-            raise ValueError(f"{name} takes inputs {shape}: luma has (height, width, 1).")
+            raise ValueError(f"{name} takes inputs {shape}: (height, width, 1) is given.")
         if shape[:2] != (None, None):
             raise ValueError(
                 f"{name} takes inputs {shape}: photos have many sizes, and need an open height "
@@ -105,7 +109,8 @@ class Photos(examples.Examples):
 
     def _factor_of(self, model):
         (height, width, _), after = _mapped(model, self.patch_size // max(self.factors))
-        same = len(after) == 3 and after[2] == 1 and after[0] * width == after[1] * height
+        same = len(after) == 3 and after[2] == self.channels
+        same = same and after[0] * width == after[1] * height
         return after[0] / height if same else None
 
     def pair(self, payload):
@@ -142,7 +147,7 @@ class Photos(examples.Examples):
         for image, times in ((given, 1), (sharp, self.factor)):
             top, left = place[0] * times, place[1] * times
             part = image[top : top + size * times, left : left + size * times]
-            parts.append(tf.ensure_shape(part, (size * times, size * times, 1)))
+            parts.append(tf.ensure_shape(part, (size * times, size * times, image.shape[-1])))
         return tuple(parts)
 
     def evaluation(self, split, batch_size):
@@ -254,7 +259,16 @@ def load(data_dir, scale=2, patch_size=None, draws=16, test_dirs=()):
     return SmallPhotos(scale=scale, **fields)
 
 
-def splits(data_dir, patch_size, draws, test_dirs, least, wanted, completed=lambda photos: photos):
+def splits(
+    data_dir,
+    patch_size,
+    draws,
+    test_dirs,
+    least,
+    wanted,
+    completed=lambda photos: photos,
+    decode=None,
+):
     """The attributes of a `Photos`, of the photos in folders or zip files.
 
     Args:
@@ -262,18 +276,20 @@ def splits(data_dir, patch_size, draws, test_dirs, least, wanted, completed=lamb
         least: height and width that a test photo has at least.
         wanted: what needs them, for messages.
         completed: a list of photos -> that as it is used.
+        decode: a payload -> the photo as it is used; None takes `luma`.
 
     Raises:
-        ValueError, FileNotFoundError: see `load`.
+        ValueError, FileNotFoundError: see `load`; or a photo that `decode` leaves gray.
     """
+    decode = decode or luma
     checks.whole_number(draws, "The patches of a photo")
-    found = {split: completed(photos) for split, photos in _found(data_dir).items()}
+    found = {split: completed(photos) for split, photos in _found(data_dir, decode).items()}
     if "train" not in found:
         raise ValueError(f"{data_dir} holds no training photos, only {', '.join(found)}.")
     test_names, sets = ("test",), [found.pop("test", [])]
     if test_dirs:
         test_names = tuple(pathlib.Path(folder).stem for folder in test_dirs)
-        sets = [list(itertools.chain(*_found(folder).values())) for folder in test_dirs]
+        sets = [list(itertools.chain(*_found(folder, decode).values())) for folder in test_dirs]
     for split, photos in found.items():
         _refuse_small(photos, patch_size, f"patches of {patch_size}x{patch_size}", split)
     for photos in sets:
@@ -287,11 +303,11 @@ def splits(data_dir, patch_size, draws, test_dirs, least, wanted, completed=lamb
     parts = examples.hold_out(parts, "photos")
     by_payload = {photo.payload: photo for photo in itertools.chain(*found.values(), *sets)}
     shown = [by_payload[key(payload)] for payload in parts["test"].payloads]
-    height, width, _ = luma(first(shown[0].payload)).shape
+    height, width, _ = decode(first(shown[0].payload)).shape
     return {
         **{"name": pathlib.Path(data_dir).stem, "patch_size": patch_size, "draws": draws},
         **{"test_names": test_names, "titles": tuple(photo.title for photo in shown)},
-        **{"first_shape": (height, width), "decode": luma, **parts},
+        **{"first_shape": (height, width), "decode": decode, **parts},
     }
 
 
@@ -316,7 +332,7 @@ class _Photo:
     size: tuple | None
 
 
-def _found(data_dir):
+def _found(data_dir, decode):
     """split -> [_Photo] of a folder or zip file."""
     kinds = ", ".join(folders.IMAGE_SUFFIXES)
     wanted = f"photos take a folder of images ({kinds})"
@@ -326,11 +342,13 @@ def _found(data_dir):
         raise ValueError(f"{data_dir} holds no images ({kinds}).")
     whole = pathlib.Path(data_dir).resolve()
     payloads = [str(whole / path) if in_files else read(path) for path in images]
-    sizes = folders.image_sizes(data_dir, images, payloads, luma)
+    shapes = folders.image_shapes(data_dir, images, payloads, decode)
     found = {}
-    for path, payload, size in zip(images, payloads, sizes, strict=True):
+    for path, payload, shape in zip(images, payloads, shapes, strict=True):
+        if decode is color and shape and shape[2] != 3:
+            raise ValueError(f"{path} in {data_dir} is gray: color photos are taken here.")
         splits = [folders.SPLIT_FOLDERS[x] for x in path.parts[:-1] if x in folders.SPLIT_FOLDERS]
-        photo = _Photo(path.stem, payload, size)
+        photo = _Photo(path.stem, payload, shape and shape[:2])
         found.setdefault(splits[0] if splits else "train", []).append(photo)
     return found
 
@@ -361,8 +379,20 @@ def luma(payload):
 
     A gray image is taken as it is.
     """
+    return luma_of(_decoded(payload))
+
+
+def color(payload):
+    """Red, green and blue in sRGB, float32 (height, width, 3), 0 to 1, of such a payload.
+
+    A gray image has one channel.
+    """
+    return tf.cast(_decoded(payload)[..., :3], tf.float32) / 255.0
+
+
+def _decoded(payload):
     payload = tf.convert_to_tensor(payload)
-    return luma_of(tf.io.decode_image(_bytes(payload), expand_animations=False))
+    return tf.io.decode_image(_bytes(payload), expand_animations=False)
 
 
 def _bytes(payload):

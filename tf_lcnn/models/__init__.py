@@ -7,10 +7,11 @@ import math
 import keras
 
 from tf_lcnn import checks
+from tf_lcnn.data import bayer
 from tf_lcnn.layers.convolution import LookupConv1D, LookupConv2D
 from tf_lcnn.layers.dense import LookupDense
 from tf_lcnn.layers.sparsity import LookupL1
-from tf_lcnn.models import alexnet, denoising, pointnet, resnet, super_resolution
+from tf_lcnn.models import alexnet, demosaicing, denoising, pointnet, resnet, super_resolution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,8 @@ class _Family:
     """A dense net and its LCNN.
 
     Attributes:
-        net: (conv, dense, input shape, answers, dictionary sizes) -> (inputs, outputs).
+        net: (conv, dense, input shape, answers, dictionary sizes) -> (inputs, outputs); it takes
+            `mosaic` too where it `takes_mosaics`.
         input_shape: what it was designed for.
         answers: its classes by default, or its scale; None where it has neither.
         presets: name -> dictionary sizes.
@@ -32,6 +34,7 @@ class _Family:
     presets: dict
     threshold_scale: float
     task: str = "classification"
+    takes_mosaics: bool = False
 
 
 def _families():
@@ -48,7 +51,9 @@ def _families():
     for depth in resnet.CIFAR:
         net = functools.partial(resnet.cifar, depth)
         presets, scale = resnet.CIFAR_PRESETS, resnet.THRESHOLD_SCALE
-        families[f"resnet{depth}"] = _Family(net, (32, 32, 3), 10, presets, scale)
+        families[f"resnet{depth}"] = _Family(
+            *(net, (32, 32, 3), 10, presets, scale), takes_mosaics=True
+        )
     luma = (None, None, 1), 2
     for net, presets in (
         (super_resolution.espcn, super_resolution.ESPCN_PRESETS),
@@ -62,6 +67,10 @@ def _families():
     ):
         net, scale = functools.partial(denoising.dncnn, size), denoising.THRESHOLD_SCALE
         families[name] = _Family(net, (None, None, 1), None, presets, scale, "denoising")
+    net, presets, scale = demosaicing.demosaic, demosaicing.PRESETS, demosaicing.THRESHOLD_SCALE
+    families["demosaic"] = _Family(
+        *(net, (None, None, 1), None, presets, scale, "demosaicing"), takes_mosaics=True
+    )
     for name, width, presets in (
         ("pointnet", pointnet.WIDTH, pointnet.PRESETS),
         ("pointnet_small", pointnet.SMALL_WIDTH, pointnet.SMALL_PRESETS),
@@ -151,6 +160,7 @@ def build(
     threshold_scale=None,
     threshold_gradient="masked",
     scale=None,
+    mosaic=None,
 ):
     """Builds a network by name; it returns logits, or an image.
 
@@ -159,20 +169,24 @@ def build(
         input_shape: (height, width, channels), or (points, 3); None takes the network's own.
             ResNets take None for height and width, PointNets for the points: any size.
         classes: None takes 1000 for the ImageNet families, 10 for CIFAR, 40 for PointNet;
-            super-resolution and denoising have none.
+            super-resolution, denoising and demosaicing have none.
         dictionary_sizes: "fast", "accurate", "register", or a size per stage: conv1, conv2-5,
             fc6-7 for AlexNet; conv1 and the four stages for the ImageNet ResNets; the three
             stages for the CIFAR ResNets; the second and third convolution for ESPCN; one for all
-            for VDSR and DnCNN; narrow, wide and fully connected layers for PointNet, which has no
-            "register". A size of 0 keeps the stage plain, and so does one that
-            is not smaller than the layer's n*kh*kw weight vectors. Dense nets ignore it. The
-            sizes of "register" are those that the native delegate has registers for, 16 to 128;
-            in int8 it takes four lookups per position (`TopS(4)`) in the time of one.
+            for VDSR and DnCNN; the first convolution and the others for demosaicing; narrow, wide
+            and fully connected layers for PointNet, which has no "register". A size of 0 keeps
+            the stage plain, and so does one that is not smaller than the layer's n*kh*kw weight
+            vectors. Dense nets ignore it. The sizes of "register" are those that the native
+            delegate has registers for, 16 to 128; in int8 it takes four lookups per position
+            (`TopS(4)`) in the time of one.
         l1: strength lambda' of `LookupL1`; 0 for none.
         threshold_scale: see `LookupConv2D`; None takes the paper's, 0.01 for AlexNet and 0.001
             for ResNet, and for PointNet too.
         threshold_gradient: see `sparsity.threshold`.
         scale: of super-resolution, how many times as large an image is to become; None takes 2.
+        mosaic: the pattern of a Bayer mosaic (`data.bayer`), of which the network takes tiles of
+            2x2: CIFAR ResNets, whose first convolution then has lookups too, and demosaicing,
+            which starts as bilinear interpolation of that pattern; None is RGGB for it.
 
     Raises:
         ValueError: unknown name or preset, wrong number of dictionary sizes, a negative
@@ -185,6 +199,13 @@ def build(
         sizes = (0,) * len(sizes)
     shape = _input_shape(name, input_shape, family.input_shape)
     answers = _answers(name, family, classes, scale)
+    how = {} if mosaic is None else {"mosaic": mosaic}
+    if how:
+        bayer.check_pattern(mosaic)
+        if not family.takes_mosaics:
+            nets = ", ".join(x for x in names() if _family(x).takes_mosaics)
+            raise ValueError(f"{name} takes no mosaics: {nets} do.")
+        bayer.check_even([size or 0 for size in shape[:2]], "Mosaics")
     loose = family.threshold_scale if threshold_scale is None else threshold_scale
     lookup = {
         "threshold_scale": checks.number(loose, "threshold_scale", 0),
@@ -193,7 +214,8 @@ def build(
     if checks.number(l1, "l1", 0):
         lookup["kernel_regularizer"] = LookupL1(l1)
     try:
-        inputs, outputs = family.net(*_layer_makers(lookup, len(shape) - 1), shape, answers, sizes)
+        makers = _layer_makers(lookup, len(shape) - 1)
+        inputs, outputs = family.net(*makers, shape, answers, sizes, **how)
     except ValueError as error:
         # Keras tells in many lines that a map became too small; ours are of one line.
         if "\n" not in str(error):
@@ -206,7 +228,8 @@ def build(
 
 def _answers(name, family, classes, scale):
     """How many classes, or how many times as large; None of what has neither."""
-    own = {"super_resolution": "scale", "denoising": None}.get(family.task, "classes")
+    of_tasks = {"super_resolution": "scale", "denoising": None, "demosaicing": None}
+    own = of_tasks.get(family.task, "classes")
     given = {"scale": scale, "classes": classes}
     value = given.pop(own, None)
     for other, wrong in given.items():

@@ -5,11 +5,14 @@ with projection shortcuts where the shape changes (option B). CIFAR family: the 
 section 4.2, widths 16-32-64, with projection shortcuts too.
 
 In the LCNN the projection shortcuts and the classifier stay plain, and in the CIFAR family the
-first convolution too (3 input channels: lookups would save nothing).
+first convolution too (3 input channels: lookups would save nothing), but for a Bayer mosaic: then
+its dictionary has tiles of 2x2 pixels, and is as large as that of the first stage.
 """
 
 import keras
 from keras import layers
+
+from tf_lcnn.layers.depth_to_space import SpaceToDepth
 
 # Blocks per stage; True where blocks are bottlenecks.
 IMAGENET = {
@@ -84,10 +87,15 @@ def imagenet(depth, conv, dense, input_shape, classes, dictionary_sizes):
     return inputs, dense(x, classes, name="logits")
 
 
-def cifar(depth, conv, dense, input_shape, classes, dictionary_sizes):
-    """The CIFAR ResNet of this depth; `conv` and `dense` make its layers."""
-    inputs = keras.Input(input_shape, name="image")
-    x = _conv_bn(conv, inputs, 16, 3, "conv1")
+def cifar(depth, conv, dense, input_shape, classes, dictionary_sizes, mosaic=None):
+    """The CIFAR ResNet of this depth; `conv` and `dense` make its layers.
+
+    For a mosaic it works on tiles of 2x2 pixels.
+    """
+    inputs = x = keras.Input(input_shape, name="image")
+    if mosaic:
+        x = SpaceToDepth(2, name="tiles")(x)
+    x = _conv_bn(conv, x, 16, 3, "conv1", dictionary_size=mosaic and dictionary_sizes[0])
     x = layers.ReLU(name="conv1_relu")(x)
     x = _stages(conv, x, (16, 32, 64), (CIFAR[depth],) * 3, False, dictionary_sizes)
     return inputs, dense(x, classes, name="logits")

@@ -9,7 +9,7 @@ from absl import flags
 
 from tf_lcnn import models, tasks
 from tf_lcnn.compression import convert, size_plan
-from tf_lcnn.data import datasets, point_clouds
+from tf_lcnn.data import bayer, datasets, point_clouds
 from tf_lcnn.layers import deep_lookup, levels, sparsity
 from tf_lcnn.tasks import restoration
 from tf_lcnn.training import callbacks, optimizers
@@ -35,11 +35,17 @@ flags.DEFINE_string(
 flags.DEFINE_boolean("download", False, "Let TFDS download a missing data set.")
 flags.DEFINE_integer("scale", None, "Super-resolution: times as large; default: 2.")
 flags.DEFINE_float("sigma", None, "Denoising: of the noise, of pixels 0 to 255; default: 25.")
+flags.DEFINE_enum(
+    *("mosaic", None, bayer.PATTERNS),
+    "Inputs are mosaics of this Bayer pattern; demosaicing: default RGGB.",
+)
+flags.DEFINE_float("shot", None, f"Mosaics: noise variance per signal; default: {bayer.SHOT:g}.")
+flags.DEFINE_float("read", None, f"Mosaics: deviation of dark noise; default: {bayer.READ:g}.")
 flags.DEFINE_string("target_dir", None, "A filter: the folder of the photos after it.")
 flags.DEFINE_enum(
     "loss", "l1", list(restoration.LOSSES), "Of photos: mean absolute or square error."
 )
-define_count("patch_size", None, "Height and width of a patch, large; default: 48 * scale; 40.")
+define_count("patch_size", None, "Height and width of a patch, large; default: 48 * scale; 40; 64.")
 define_count("patches", None, "Random patches of each photo in an epoch; default: 16.")
 flags.DEFINE_list("test_dirs", None, "Folders, or zips, of test photos; default: out of data_dir.")
 

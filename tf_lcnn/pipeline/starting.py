@@ -37,7 +37,7 @@ class Start:
     earlier: keras.optimizers.Optimizer | None = None
 
 
-def fresh_model(settings, input_shape=None, classes=None, scale=None):
+def fresh_model(settings, input_shape=None, classes=None, scale=None, mosaic=None):
     """The network of --model, from random weights."""
     sizes = settings.dictionary_sizes
     preset = len(sizes) == 1 and sizes[0].isalpha()
@@ -52,6 +52,7 @@ def fresh_model(settings, input_shape=None, classes=None, scale=None):
         input_shape=input_shape,
         classes=classes,
         scale=settings.scale if scale is None else scale,
+        mosaic=mosaic,
         dictionary_sizes=sizes,
         l1=settings.l1,
         threshold_scale=settings.threshold_scale,

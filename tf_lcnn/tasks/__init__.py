@@ -24,6 +24,7 @@ And for train.py:
 
 from tf_lcnn.tasks import (
     classification,
+    demosaicing,
     denoising,
     filters,
     images,
@@ -38,6 +39,7 @@ _KNOWN = (
     super_resolution.SuperResolution,
     denoising.Denoising,
     filters.Filter,
+    demosaicing.Demosaicing,
 )
 _BY_NAME = {task.name: task for task in _KNOWN}
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_lcnn.data import datasets
+from tf_lcnn.data import datasets, mosaics
 
 # What a quantized file may lose of the accuracy, from 0 to 1.
 MAXIMUM_LOSS = 0.02
@@ -21,7 +21,7 @@ class Classification:
     name = networks = "classification"
     dataset = "digits"
     model = "resnet20_lcnn"
-    flags = ("image_size", "class_names", "preprocessing", "download")
+    flags = ("image_size", "class_names", "preprocessing", "download", "mosaic", "shot", "read")
     taught_by_logits = True
 
     @classmethod
@@ -40,16 +40,18 @@ class Classification:
         if parent is not None:
             size = size or (None if None in parent.input_shape[1:3] else parent.input_shape[1:3])
             channels = parent.input_shape[-1]
-        return datasets.load(
+        raw = settings.mosaic is not None
+        dataset = datasets.load(
             settings.dataset,
             settings.data_dir,
             size,
             own_shape[0] or 224,
             settings.download,
-            channels=channels,
+            channels=3 if raw else channels,
             class_names=settings.class_names,
-            preprocessing=settings.preprocessing,
+            preprocessing="0..1" if raw else settings.preprocessing,
         )
+        return mosaics.of(dataset, settings.sensor) if raw else dataset
 
     def refuse_parent(self, results, dataset, settings):
         """Raises ValueError unless a parent is better than chance, by three standard errors."""

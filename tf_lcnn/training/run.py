@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from tf_lcnn import checks, models, tasks
+from tf_lcnn.data import bayer
 
 # What may be another when a run is resumed: it does not decide what is trained.
 FREE = (
@@ -44,6 +45,9 @@ class Run:
     download: bool
     scale: int | None
     sigma: float | None
+    mosaic: str | None
+    shot: float | None
+    read: float | None
     target_dir: str | None
     loss: str
     patch_size: int | None
@@ -161,6 +165,12 @@ class Run:
         return self.numbers != "float32"
 
     @property
+    def sensor(self):
+        """The `bayer.Sensor` that mosaics are of."""
+        given = {"pattern": self.mosaic, "shot": self.shot, "read": self.read}
+        return bayer.Sensor(**{name: x for name, x in given.items() if x is not None})
+
+    @property
     def taught(self):
         """Whether the labels hold the answers of the parent too."""
         by_logits = tasks.named(self.task).taught_by_logits
@@ -180,6 +190,13 @@ class Run:
             )
         if self.hint_layers and not tasks.named(self.task).taught_by_logits:
             raise ValueError(f"--hint_layers are not for --task={self.task}.")
+        if self.task != "demosaicing" and self.mosaic is None:
+            for name in ("shot", "read"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"--{name} needs --mosaic, the pattern of the sensor.")
+        elif self.mosaic is not None and self.preprocessing != "own":
+            raise ValueError("--preprocessing is not for --mosaic, which is from 0 to 1.")
+        _ = self.sensor
 
     def _check_numbers(self):
         bounds = {
