@@ -1,4 +1,4 @@
-"""int4 and ternary: files that compute what the rounded model computes, in as few bits."""
+"""int4, ternary and binary: files that compute what the rounded model computes, in as few bits."""
 
 import keras
 import numpy as np
@@ -81,7 +81,9 @@ def weights_of(content):
     return found
 
 
-@pytest.mark.parametrize(("quantize", "of_d"), [("int4", TYPES.INT4), ("ternary", TYPES.INT2)])
+@pytest.mark.parametrize(
+    ("quantize", "of_d"), [("int4", TYPES.INT4), ("ternary", TYPES.INT2), ("binary", TYPES.INT2)]
+)
 def test_dictionaries_are_stored_in_few_bits(lcnn, images, quantize, of_d):
     conv, full = schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED
     found = weights_of(converted(lcnn, quantize, images))
@@ -123,24 +125,27 @@ def test_the_profile_says_the_bytes_of_the_file(lcnn, images, numbers):
     assert abs(len(content) - said) < 0.05 * len(content)
 
 
-def test_training_with_few_levels_gains_what_rounding_loses(lcnn, images, tmp_path):
+@pytest.mark.parametrize("quantize", ["ternary", "binary"])
+def test_training_with_few_levels_gains_what_rounding_loses(lcnn, images, quantize):
     dense, weights = parent(), lcnn.get_weights()
     expected = numpy(dense(images))
-    before = Interpreter(content=converted(lcnn, "ternary", images)).predict(images)
+    before = Interpreter(content=converted(lcnn, quantize, images)).predict(images)
     plan = Schedule(block_steps=0, output_steps=0, rounded_steps=60)
-    (phase,) = reconstruct(dense, lcnn, images, plan, quantize="ternary")
-    after = Interpreter(content=converted(lcnn, "ternary", images)).predict(images)
+    (phase,) = reconstruct(dense, lcnn, images, plan, quantize=quantize)
+    after = Interpreter(content=converted(lcnn, quantize, images)).predict(images)
     lcnn.set_weights(weights)
-    assert phase.name == "ternary"
+    assert phase.name == quantize
     assert signal_to_noise(expected, after) > signal_to_noise(expected, before) + 2
 
 
 def test_bad_input_is_refused_in_one_line(lcnn, images, tmp_path):
-    with pytest.raises(ValueError, match="float16, dynamic, int8, int4, ternary, or None"):
+    with pytest.raises(ValueError, match="float16, dynamic, int8, int4, ternary, binary, or None"):
         converter.check_quantization("int2")
     with pytest.raises(ValueError, match="few levels, which lowering='folded' does not keep"):
         choose_lowerings(lcnn, "folded", quantize="int4")
-    with pytest.raises(ValueError, match="No phase rounds to quantize='int2': int8, int4, ternary"):
+    with pytest.raises(
+        ValueError, match="No phase rounds to quantize='int2': int8, int4, ternary, b"
+    ):
         reconstruct(parent(), lcnn, images, quantize="int2")
     with pytest.raises(ValueError, match="Unknown numbers 'int3': float32, float16, int8"):
         profile(lcnn, numbers="int3")

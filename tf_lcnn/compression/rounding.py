@@ -115,18 +115,18 @@ def rounded(model, images, quantize="int8"):
     equalize(model, layers, images)
     ends = list(dict.fromkeys(call.layer for call in calls if _is_rounded(call, calls)))
     stages, outputs = _ranges(model, layers, ends, images)
-    narrow = levels.narrow_layers(calls) if quantize in levels.NARROW else []
+    formats = levels.layer_formats(calls, quantize)
     rounds = {
         end: functools.partial(_rounded_call, *r) for end, r in zip(ends, outputs, strict=True)
     }
     kernels = {
-        layer: functools.partial(_narrow_call, layer, levels.FORMATS[quantize].kernel)
-        for layer in narrow
-        if layer not in layers
+        layer: functools.partial(_narrow_call, layer, levels.FORMATS[name].kernel)
+        for layer, name in formats.items()
+        if name in levels.NARROW and layer not in layers
     }
     try:
         for layer, (low, high) in zip(layers, stages, strict=True):
-            weights = levels.FORMATS[quantize if layer in narrow else "int8"]
+            weights = levels.FORMATS[formats.get(layer, "int8")]
             layer.rounding = StageRounding(low, high, weights)
         with intercept.calls(kernels), intercept.calls(rounds):
             yield
@@ -139,9 +139,9 @@ def _rounded_call(low, high, run, *args, **kwargs):
     return on_grid(run(*args, **kwargs), low, high)
 
 
-def _narrow_call(layer, largest, run, inputs, **_):
+def _narrow_call(layer, count, run, inputs, **_):
     """A dense layer or a 2-D convolution with its kernel in few levels."""
-    kernel = levels.on_grid(ops.cast(layer.kernel, layer.compute_dtype), largest)
+    kernel = levels.on_grid(ops.cast(layer.kernel, layer.compute_dtype), count)
     product = layer.convolution_op if isinstance(layer, kl.Conv2D) else ops.matmul
     outputs = with_bias(layer, product(inputs, kernel))
     return outputs if layer.activation is None else layer.activation(outputs)

@@ -18,7 +18,7 @@ TABLES = "tables"
 MINIMUM_DECIBELS = {
     **{"float16": 40.0, "dynamic": 10.0, "int8": 10.0, TABLES: 30.0},
     # Few levels, which a net has to be trained with: then it keeps more.
-    **{"int4": 5.0, "ternary": 3.0},
+    **{"int4": 5.0, "ternary": 3.0, "binary": 3.0},
 }
 
 
