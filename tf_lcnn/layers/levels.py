@@ -92,11 +92,12 @@ def layer_formats(calls, quantize):
 
 def weighted_layers(calls):
     """The layers of traced calls with lookups or kernels, in their order."""
-    weighted = [x.layer for x in calls if family.of(x.layer) or _has_kernel(x.layer)]
+    weighted = [x.layer for x in calls if family.of(x.layer) or has_kernel(x.layer)]
     return list(dict.fromkeys(weighted))
 
 
-def _has_kernel(layer):
+def has_kernel(layer):
+    """Whether a layer stays dense and has few levels in the narrow formats."""
     return family.plain_type(layer) in (kl.Conv2D, kl.Dense) and not family.changed(layer)
 
 

@@ -199,6 +199,7 @@ def make_plan(settings, parent, dataset):
     plan = planner.plan(
         *(parent, settings.budget, settings.budget_unit, images, machine),
         progress=progress,
+        numbers=settings.numbers,
     )
     print(f"{plan}\n")
     return plan
