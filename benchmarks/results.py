@@ -36,6 +36,7 @@ def made():
         "distributed": tables.distributed(read("distributed.json")),
         "camera frames": tables.camera_frames(read("camera_frames.json")),
         "on the device": tables.on_device(learned),
+        "small numbers": tables.small_numbers(read("small_numbers.json")),
     }
     for task, panel in read("frontier.json").items():
         found[f"frontier, {task}"] = tables.frontier(panel["nets"], panel["unit"])

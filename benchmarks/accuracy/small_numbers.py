@@ -3,12 +3,12 @@
     python train.py --model=resnet8_lcnn --dictionary_sizes=8,8,16 --top_s=3 --top_s_from=8 \
         --epochs=30 --batch_size=64 --learning_rate=0.05 --weight_decay=0.005 --noexport
     python -m benchmarks.accuracy.small_numbers --lcnn=runs/resnet8_lcnn_digits/model.keras \
-        --dataset=digits --out=docs/small_numbers.json
-    python -m benchmarks.accuracy.small_numbers --bytes_of=resnet18_lcnn --out=register.json
+        --dataset=digits --steps=400 --images=1280 --bytes_of=resnet18_lcnn --out=small_numbers.json
 
 The files of a trained LCNN, its weights rounded as they are, and after some updates with the
 rounding in the loop, fitted to its own float32 answers from several seeds. Where activations are
-binary too the net is trained with them first, by labels, and the file is compared with that net.
+binary too the net is trained with them first, by labels. Decibels are a file's against the Keras
+model that it was made of, in float32, as the proof of an export has them.
 With --bytes_of a net of random weights: bytes, no accuracy. Bytes are those of the file without
 metadata; beside them are what `profile` says, and what gzip takes off.
 """
@@ -91,8 +91,9 @@ def sized(model, numbers, content):
     }
 
 
-def judged(content, expected, examples):
-    """What a file keeps of the answers of its model in float32, and how often it is right."""
+def judged(model, content, examples):
+    """How often the file of a model is right, and what it keeps of the model's answers."""
+    expected = model.predict(examples.tests, verbose=0)
     answers = Interpreter(content=content).predict(examples.tests)
     return {
         "accuracy": examples.accuracy(answers),
@@ -128,39 +129,34 @@ def binary(model, examples, seed):
 def of_trained(examples):
     """The figures of --lcnn."""
     lcnn = saving.load_model(FLAGS.lcnn)
-    answers = lcnn.predict(examples.tests, verbose=0)
     rows, contents = [], []
 
-    def add(model, numbers, nets, expected):
-        content = written(model, numbers, examples.calibration)
-        row = {**sized(model, numbers, content), "rounded": judged(content, expected[0], examples)}
-        row["in_the_loop"] = [
-            judged(written(net, numbers, examples.calibration), of_net, examples)
-            for net, of_net in zip(nets, expected, strict=True)
-        ]
+    def add(model, numbers, nets=()):
+        contents.append(written(model, numbers, examples.calibration))
+        row = sized(model, numbers, contents[-1])
+        row["rounded"] = judged(model, contents[-1], examples)
+        if nets:
+            files_of = [written(net, numbers, examples.calibration) for net in nets]
+            row["in_the_loop"] = [judged(*of, examples) for of in zip(nets, files_of, strict=True)]
         print(row, flush=True)
         rows.append(row)
-        contents.append(content)
 
-    content = written(lcnn, "float32", examples.calibration)
-    rows.append({**sized(lcnn, "float32", content), "rounded": judged(content, answers, examples)})
-    contents.append(content)
+    add(lcnn, "float32")
     for numbers in FLAGS.numbers:
-        nets = [fitted(lcnn, numbers, examples, seed) for seed in range(FLAGS.seeds)]
-        add(lcnn, numbers, nets, [answers] * len(nets))
+        add(lcnn, numbers, [fitted(lcnn, numbers, examples, seed) for seed in range(FLAGS.seeds)])
     if FLAGS.epochs:
         nets = [binary(lcnn, examples, seed) for seed in range(FLAGS.seeds)]
-        expected = [net.predict(examples.tests, verbose=0) for net in nets]
-        float32 = [examples.accuracy(x) for x in expected]
-        fits = [fitted(net, "binary", examples, seed) for seed, net in enumerate(nets)]
-        add(nets[0], "binary", fits, expected)
-        rows[-1] |= {"binary_activations": True, "float32": float32}
+        add(nets[0], "binary", [fitted(net, "binary", examples, i) for i, net in enumerate(nets)])
+        rows[-1]["binary_activations"] = True
+        rows[-1]["float32"] = [
+            examples.accuracy(net.predict(examples.tests, verbose=0)) for net in nets
+        ]
     interpreters = [Interpreter(content=x) for x in contents]
     seconds, share = timing.with_share(lambda: timing.median_seconds(interpreters, 50, 4))
     for row, of_file in zip(rows, seconds, strict=True):
         row["ms"] = 1e3 * float(of_file)
     return {
-        **{"name": f"{lcnn.name}, {examples.name}", "accuracy": examples.accuracy(answers)},
+        "name": f"{lcnn.name}, {examples.name}",
         **{"steps": FLAGS.steps, "images": len(examples.images), "share": share, "files": rows},
     }
 
@@ -185,9 +181,11 @@ def of_random():
 
 
 def main():
-    if bool(FLAGS.lcnn) == bool(FLAGS.bytes_of):
-        raise ValueError("One of --lcnn and --bytes_of is needed.")
-    figures = of_trained(Data()) if FLAGS.lcnn else of_random()
+    if not (FLAGS.lcnn or FLAGS.bytes_of):
+        raise ValueError("--lcnn, a trained LCNN, or --bytes_of, the name of a network: or both.")
+    figures = [of_trained(Data())] if FLAGS.lcnn else []
+    if FLAGS.bytes_of:
+        figures.append(of_random())
     if FLAGS.out:
         files.write(FLAGS.out, json.dumps(figures, indent=1) + "\n")
 

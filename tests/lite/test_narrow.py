@@ -14,6 +14,7 @@ from tf_lcnn.layers import levels
 from tf_lcnn.lite import converter, export, narrow
 from tf_lcnn.lite.choice import choose_lowerings
 from tf_lcnn.lite.proof import signal_to_noise
+from tf_lcnn.runtime import native
 from tf_lcnn.runtime.interpreter import Interpreter, parse
 
 pytestmark = pytest.mark.skipif(
@@ -105,6 +106,18 @@ def test_int4_and_int8_of_the_same_levels_give_the_same(lcnn, images, monkeypatc
     assert len(in_bytes) - len(packed) > 0.4 * (16 * 16 + 16 * 32 + 64 * 6)
 
 
+@pytest.mark.skipif(not native.available(), reason="the delegate was not built")
+@pytest.mark.parametrize("quantize", ["int8", "int4"])
+def test_the_delegate_says_how_many_layers_it_does_not_look_at(lcnn, images, quantize):
+    content = converted(lcnn, quantize, images)
+    left = sum(kind == TYPES.INT4 for _, kind in weights_of(content))
+    assert left == {"int8": 0}.get(quantize, left) and (left > 2 or quantize == "int8")
+    lines = Interpreter(content=content, delegate=True).claims.splitlines()
+    said = f"left {left} with weights of less than int8; the kernels are for int8 and float32"
+    assert (said in lines) == (quantize == "int4")
+    assert "less than int8" not in Interpreter(content=content).claims
+
+
 @pytest.mark.parametrize("bits", [2, 4])
 def test_bits_are_packed_from_the_lowest_on(bits):
     low, high = -(1 << bits - 1), (1 << bits - 1) - 1
@@ -133,6 +146,12 @@ def test_training_with_few_levels_gains_what_rounding_loses(lcnn, images, quanti
     plan = Schedule(block_steps=0, output_steps=0, rounded_steps=60)
     (phase,) = reconstruct(dense, lcnn, images, plan, quantize=quantize)
     after = Interpreter(content=converted(lcnn, quantize, images)).predict(images)
+    # The model has the weights of the file, and all but int8 activations is the same.
+    assert signal_to_noise(numpy(lcnn(images)), after) > 20
+    kept = lcnn.get_weights()
+    rounding.keep(lcnn, images.shape[1:], quantize)
+    for once, twice in zip(kept, lcnn.get_weights(), strict=True):
+        np.testing.assert_allclose(twice, once, rtol=1e-5, atol=1e-7)
     lcnn.set_weights(weights)
     assert phase.name == quantize
     assert signal_to_noise(expected, after) > signal_to_noise(expected, before) + 2

@@ -27,7 +27,7 @@ from keras import ops
 from tf_lcnn.compression import activations
 from tf_lcnn.graph import folding, intercept
 from tf_lcnn.graph.trace import trace
-from tf_lcnn.layers import levels
+from tf_lcnn.layers import family, levels
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.layers.lookup import with_bias
 
@@ -133,6 +133,33 @@ def rounded(model, images, quantize="int8"):
     finally:
         for layer in layers:
             layer.rounding = None
+
+
+def keep(model, input_shape, quantize):
+    """Gives a model the weights that `rounded` has computed with, where they have few levels.
+
+    Rounding them once more changes nothing. Dictionaries that layers share stay as they are: the
+    layers may have different formats.
+
+    Args:
+        model: as in `rounded`.
+        input_shape: of one input, without the batch.
+        quantize: one of `levels.NARROW`.
+    """
+    formats = levels.layer_formats(trace(model, input_shape), quantize)
+    sharing = [x for x in lookup_layers(model) if x.dictionary_owner is not None]
+    shared = {*sharing, *(x.dictionary_owner for x in sharing)}
+    for layer, name in formats.items():
+        weights = levels.FORMATS[name]
+        if name not in levels.NARROW:
+            continue
+        if family.of(layer) is None:
+            layer.kernel.assign(levels.on_grid(layer.kernel.value, weights.kernel))
+            continue
+        if layer not in shared:
+            layer.dictionary.assign(levels.on_grid(layer.dictionary.value, weights.dictionary))
+        coefficients = layer.sparse_coefficients()
+        layer.coefficients.assign(levels.on_grid(coefficients, weights.coefficients))
 
 
 def _rounded_call(low, high, run, *args, **kwargs):
