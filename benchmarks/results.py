@@ -38,6 +38,7 @@ def made():
         "on the device": tables.on_device(learned),
         "demosaicing": tables.demosaicing(read("mosaics.json")["demosaicing"]),
         "classes of mosaics": tables.of_mosaics(read("mosaics.json")["classes"]),
+        "small numbers": tables.small_numbers(read("small_numbers.json")),
     }
     for task, panel in read("frontier.json").items():
         found[f"frontier, {task}"] = tables.frontier(panel["nets"], panel["unit"])

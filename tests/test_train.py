@@ -157,6 +157,18 @@ def test_the_saved_model_has_exactly_the_costs_that_were_reported(unbroken):
     assert found.multiplications == costs["multiplications"]
 
 
+@pytest.mark.parametrize("numbers", ["int4", pytest.param("binary", marks=pytest.mark.slow)])
+def test_a_run_ends_in_the_numbers_of_its_file(numbers, tmp_path):
+    small = ("--model=resnet8_lcnn", "--dictionary_sizes=4,4,4", "--epochs=1", "--batch_size=128")
+    output = succeed(*small, f"--numbers={numbers}", f"--run_dir={tmp_path / 'run'}")
+    assert re.search(rf"^{numbers}: 200 of 200 updates", output, re.MULTILINE), output
+    model = keras.models.load_model(tmp_path / "run" / "model.keras")
+    size = (tmp_path / "run" / "model.tflite").stat().st_size
+    # The file has metadata, some two thousand bytes.
+    assert abs(size - profile(model).file_size(numbers)) < 4000
+    assert any(x.name.endswith("_binary") for x in model.layers) == (numbers == "binary")
+
+
 def test_the_log_has_a_row_per_epoch_with_the_costs(unbroken):
     rows = log_rows(unbroken[0])
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]

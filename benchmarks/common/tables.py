@@ -137,3 +137,25 @@ def of_mosaics(nets):
         scores = (f"{100 * net[x]:.1f}" for x in ("float32", "int8"))
         rows.append((net["name"], f"{net['multiplications']:,}", f"{net['bytes']:,}", *scores))
     return markdown(("input", "multiplications", "bytes, int8", "float32, %", "int8, %"), rows)
+
+
+def small_numbers(nets):
+    """The figures of `accuracy.small_numbers`."""
+    rows = []
+    for net in nets:
+        for x in net["files"]:
+            activations = " with binary activations" if x.get("binary_activations") else ""
+            off = x["bytes"] / x["profile"] - 1
+            sizes = f"{x['bytes']:,}", f"{off:+.1%}", f"{1 - x['gzip'] / x['bytes']:.0%}"
+            kept = [_kept(x[part]) if part in x else "" for part in ("rounded", "in_the_loop")]
+            ms = f"{x['ms']:.3f}" if "ms" in x else ""
+            rows.append((f"{net['name']}: {x['numbers']}{activations}", *sizes, *kept, ms))
+    heads = ("bytes", "against `profile`", "gzip takes off", "rounded", "in the loop", "ms")
+    return markdown(("", *heads), rows)
+
+
+def _kept(files):
+    """The accuracy of one file or of several, and the decibels that the worst keeps."""
+    files = files if isinstance(files, list) else [files]
+    right = ", ".join(f"{100 * x['accuracy']:.1f}" for x in files)
+    return f"{right} ({min(x['decibels'] for x in files):.0f} dB)"

@@ -71,11 +71,13 @@ def test_a_plan_keeps_its_budget_and_costs_what_the_profile_counts(parent, made)
         assert layer.max_s == choice.lookups
 
 
-def test_bytes_are_those_of_the_profile(parent):
-    plan = planner.plan(parent, 0.7 * profile(parent).bytes, "bytes", images=IMAGES)
+@pytest.mark.parametrize("numbers", ["float32", "int8", "binary"])
+def test_bytes_are_those_of_the_profile(parent, numbers):
+    budget = 0.8 * profile(parent).size(numbers)
+    plan = planner.plan(parent, budget, "bytes", images=IMAGES, numbers=numbers)
     assert plan.cost <= plan.budget
     with pytest.warns(UserWarning, match="depthwise"):
-        assert profile(coded(parent, plan)).bytes == plan.cost
+        assert profile(coded(parent, plan)).size(numbers) == plan.cost
 
 
 def test_milliseconds_are_those_of_the_cost_model(parent):

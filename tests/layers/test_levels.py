@@ -10,10 +10,10 @@ from tf_lcnn.graph.trace import trace
 from tf_lcnn.layers import levels
 
 
-@pytest.mark.parametrize("largest", [7, 127])
-def test_whole_multiples_of_a_scale_per_filter(largest):
+@pytest.mark.parametrize(("count", "largest"), [(15, 7), (255, 127)])
+def test_whole_multiples_of_a_scale_per_filter(count, largest):
     w = random((3, 3, 8, 5)) * np.array([1, 10, 0.1, 3, 0], np.float32)
-    rounded = numpy(levels.on_grid(w, largest)).astype(np.float64)
+    rounded = numpy(levels.on_grid(w, count)).astype(np.float64)
     scales = np.abs(w).max(axis=(0, 1, 2)) / largest
     whole = rounded / np.where(scales > 0, scales, 1)
     np.testing.assert_allclose(whole, np.round(whole), atol=1e-3)
@@ -27,11 +27,19 @@ def test_ternary_weights_are_those_of_the_paper():
     for j in range(5):
         kept = np.abs(w[:, j]) > 0.7 * np.abs(w[:, j]).mean()
         expected[kept, j] = np.sign(w[kept, j]) * np.abs(w[kept, j]).mean()
-    rounded = numpy(levels.on_grid(w.astype(np.float32), 1))
+    rounded = numpy(levels.on_grid(w.astype(np.float32), 3))
     np.testing.assert_allclose(rounded, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_all_layers_are_narrow_but_the_first():
+def test_binary_weights_are_those_of_the_paper():
+    w = random((16, 6)).astype(np.float64) * np.array([1, 10, 0.1, 3, 1, 0])
+    w[0, 0] = 0
+    expected = np.where(w < 0, -1, 1) * np.abs(w).mean(axis=0)
+    rounded = numpy(levels.on_grid(w.astype(np.float32), 2))
+    np.testing.assert_allclose(rounded, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_the_first_layer_keeps_int8_and_the_last_of_a_binary_net_int4():
     model = chain(
         (8, 8, 3),
         keras.layers.Conv2D(8, 3, name="first"),
@@ -41,5 +49,9 @@ def test_all_layers_are_narrow_but_the_first():
         keras.layers.GlobalAveragePooling2D(),
         keras.layers.Dense(4, name="logits"),
     )
-    names = [layer.name for layer in levels.narrow_layers(trace(model))]
-    assert names == ["lookups", "plain", "logits"]
+    for quantize in levels.FORMATS:
+        found = levels.layer_formats(trace(model), quantize)
+        last = "int4" if quantize == "binary" else quantize
+        assert {layer.name: name for layer, name in found.items()} == {
+            **{"first": "int8", "lookups": quantize, "plain": quantize, "logits": last}
+        }

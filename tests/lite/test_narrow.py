@@ -1,4 +1,4 @@
-"""int4 and ternary: files that compute what the rounded model computes, in as few bits."""
+"""int4, ternary and binary: files that compute what the rounded model computes, in as few bits."""
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ from tf_lcnn.layers import levels
 from tf_lcnn.lite import converter, export, narrow
 from tf_lcnn.lite.choice import choose_lowerings
 from tf_lcnn.lite.proof import signal_to_noise
+from tf_lcnn.runtime import native
 from tf_lcnn.runtime.interpreter import Interpreter, parse
 
 pytestmark = pytest.mark.skipif(
@@ -81,7 +82,9 @@ def weights_of(content):
     return found
 
 
-@pytest.mark.parametrize(("quantize", "of_d"), [("int4", TYPES.INT4), ("ternary", TYPES.INT2)])
+@pytest.mark.parametrize(
+    ("quantize", "of_d"), [("int4", TYPES.INT4), ("ternary", TYPES.INT2), ("binary", TYPES.INT2)]
+)
 def test_dictionaries_are_stored_in_few_bits(lcnn, images, quantize, of_d):
     conv, full = schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED
     found = weights_of(converted(lcnn, quantize, images))
@@ -101,6 +104,18 @@ def test_int4_and_int8_of_the_same_levels_give_the_same(lcnn, images, monkeypatc
     assert signal_to_noise(b, a) > 30
     # Two dictionaries and a dense layer, in half a byte each.
     assert len(in_bytes) - len(packed) > 0.4 * (16 * 16 + 16 * 32 + 64 * 6)
+
+
+@pytest.mark.skipif(not native.available(), reason="the delegate was not built")
+@pytest.mark.parametrize("quantize", ["int8", "int4"])
+def test_the_delegate_says_how_many_layers_it_does_not_look_at(lcnn, images, quantize):
+    content = converted(lcnn, quantize, images)
+    left = sum(kind == TYPES.INT4 for _, kind in weights_of(content))
+    assert left == {"int8": 0}.get(quantize, left) and (left > 2 or quantize == "int8")
+    lines = Interpreter(content=content, delegate=True).claims.splitlines()
+    said = f"left {left} with weights of less than int8; the kernels are for int8 and float32"
+    assert (said in lines) == (quantize == "int4")
+    assert "less than int8" not in Interpreter(content=content).claims
 
 
 @pytest.mark.parametrize("bits", [2, 4])
@@ -123,24 +138,33 @@ def test_the_profile_says_the_bytes_of_the_file(lcnn, images, numbers):
     assert abs(len(content) - said) < 0.05 * len(content)
 
 
-def test_training_with_few_levels_gains_what_rounding_loses(lcnn, images, tmp_path):
+@pytest.mark.parametrize("quantize", ["ternary", "binary"])
+def test_training_with_few_levels_gains_what_rounding_loses(lcnn, images, quantize):
     dense, weights = parent(), lcnn.get_weights()
     expected = numpy(dense(images))
-    before = Interpreter(content=converted(lcnn, "ternary", images)).predict(images)
+    before = Interpreter(content=converted(lcnn, quantize, images)).predict(images)
     plan = Schedule(block_steps=0, output_steps=0, rounded_steps=60)
-    (phase,) = reconstruct(dense, lcnn, images, plan, quantize="ternary")
-    after = Interpreter(content=converted(lcnn, "ternary", images)).predict(images)
+    (phase,) = reconstruct(dense, lcnn, images, plan, quantize=quantize)
+    after = Interpreter(content=converted(lcnn, quantize, images)).predict(images)
+    # The model has the weights of the file, and all but int8 activations is the same.
+    assert signal_to_noise(numpy(lcnn(images)), after) > 20
+    kept = lcnn.get_weights()
+    rounding.keep(lcnn, images.shape[1:], quantize)
+    for once, twice in zip(kept, lcnn.get_weights(), strict=True):
+        np.testing.assert_allclose(twice, once, rtol=1e-5, atol=1e-7)
     lcnn.set_weights(weights)
-    assert phase.name == "ternary"
+    assert phase.name == quantize
     assert signal_to_noise(expected, after) > signal_to_noise(expected, before) + 2
 
 
 def test_bad_input_is_refused_in_one_line(lcnn, images, tmp_path):
-    with pytest.raises(ValueError, match="float16, dynamic, int8, int4, ternary, or None"):
+    with pytest.raises(ValueError, match="float16, dynamic, int8, int4, ternary, binary, or None"):
         converter.check_quantization("int2")
     with pytest.raises(ValueError, match="few levels, which lowering='folded' does not keep"):
         choose_lowerings(lcnn, "folded", quantize="int4")
-    with pytest.raises(ValueError, match="No phase rounds to quantize='int2': int8, int4, ternary"):
+    with pytest.raises(
+        ValueError, match="No phase rounds to quantize='int2': int8, int4, ternary, b"
+    ):
         reconstruct(parent(), lcnn, images, quantize="int2")
     with pytest.raises(ValueError, match="Unknown numbers 'int3': float32, float16, int8"):
         profile(lcnn, numbers="int3")

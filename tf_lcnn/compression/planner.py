@@ -14,6 +14,7 @@ from tf_lcnn.compression import coding
 from tf_lcnn.compression.sensitivity import sensitivity
 from tf_lcnn.compression.sites import kernel_shape, other_cost, sites
 from tf_lcnn.compression.size_plan import UNITS, Choice, Plan
+from tf_lcnn.costs import storage
 from tf_lcnn.graph import rebuild
 
 # The sizes that are tried. The native kernels run k of 16 to 128 with s of 4 and 8 in registers.
@@ -31,6 +32,7 @@ def plan(
     *,
     cache=None,
     progress=None,
+    numbers="float32",
 ):
     """Chooses k and s, or dense, for each layer of a trained model.
 
@@ -40,7 +42,7 @@ def plan(
     Args:
         model: functional or Sequential with one input, trained; it is not changed.
         budget: for the whole model: multiplications of one image (unpadded count), bytes of
-            float32 weights, or milliseconds of one image on one thread.
+            weights, or milliseconds of one image on one thread.
         unit: one of `size_plan.UNITS`.
         images: a few hundred real inputs as the model takes them, in any form that
             `checks.inputs` takes.
@@ -52,20 +54,23 @@ def plan(
         cache: folder that keeps the errors of each layer, so that a second call goes on after an
             interruption; None keeps nothing.
         progress: called with (name of the layer, its number from 0, how many) as it begins.
+        numbers: that bytes are counted in, one of `costs.storage.NUMBERS`.
 
     Returns:
         Plan. No lookup layer in it has more of the unit, or more multiplications, than its dense
         one.
 
     Raises:
-        ValueError: an unknown unit; a budget that is no number above 0, or that no choice of
-            sizes keeps; no images, or images that do not fit or all give the same output; weights
-            with NaN; several inputs; two layers of one name, or no layer that can have lookups;
-            milliseconds without prices, or prices without milliseconds; a cache of another model,
-            seed or other images.
+        ValueError: an unknown unit or numbers; a budget that is no number above 0, or that no
+            choice of sizes keeps; no images, or images that do not fit or all give the same
+            output; weights with NaN; several inputs; two layers of one name, or no layer that can
+            have lookups; milliseconds without prices, or prices without milliseconds; a cache of
+            another model, seed or other images.
     """
     if unit not in UNITS:
         raise ValueError(f"Unknown unit {unit!r}: {', '.join(UNITS)}.")
+    if numbers not in storage.NUMBERS:
+        raise ValueError(f"Unknown numbers {numbers!r}: {', '.join(storage.NUMBERS)}.")
     checks.number(budget, f"The budget in {unit}", above=0)
     if (unit == "milliseconds") != (prices is not None):
         raise ValueError(
@@ -77,10 +82,10 @@ def plan(
     checks.whole_number(seed, "The seed", least=0)
     coding.refuse_unusable_weights(model)
     shape = images.shape[1:]
-    places = sites(model, shape)
+    places = sites(model, shape, numbers)
     if not places:
         raise ValueError(f"{model.name} has no layer that can have lookups: nothing to plan.")
-    dense, other, options, least = _costs(model, places, unit, prices, shape)
+    dense, other, options, least = _costs(model, places, unit, prices, shape, numbers)
     if budget < least:
         raise ValueError(
             f"A budget of {budget:,.6g} {unit} cannot be kept: the smallest sizes take "
@@ -118,10 +123,10 @@ def bounds(model, unit="multiplications", prices=None, input_shape=None):
     return least, other + sum(dense.values())
 
 
-def _costs(model, places, unit, prices, shape):
+def _costs(model, places, unit, prices, shape, numbers="float32"):
     """Of `sites`: (dense cost by name, cost of other layers, options by name, least cost)."""
     dense = {site.name: site.cost(unit, prices) for site in places}
-    other = other_cost(model, dense, unit, shape)
+    other = other_cost(model, dense, unit, shape, numbers)
     options = {site.name: _options(site, unit, prices) for site in places}
     least = other + sum(min(cost for _, _, cost in rows) for rows in options.values())
     return dense, other, options, least

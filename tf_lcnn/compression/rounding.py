@@ -27,7 +27,7 @@ from keras import ops
 from tf_lcnn.compression import activations
 from tf_lcnn.graph import folding, intercept
 from tf_lcnn.graph.trace import trace
-from tf_lcnn.layers import levels
+from tf_lcnn.layers import family, levels
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.layers.lookup import with_bias
 
@@ -115,18 +115,18 @@ def rounded(model, images, quantize="int8"):
     equalize(model, layers, images)
     ends = list(dict.fromkeys(call.layer for call in calls if _is_rounded(call, calls)))
     stages, outputs = _ranges(model, layers, ends, images)
-    narrow = levels.narrow_layers(calls) if quantize in levels.NARROW else []
+    formats = levels.layer_formats(calls, quantize)
     rounds = {
         end: functools.partial(_rounded_call, *r) for end, r in zip(ends, outputs, strict=True)
     }
     kernels = {
-        layer: functools.partial(_narrow_call, layer, levels.FORMATS[quantize].kernel)
-        for layer in narrow
-        if layer not in layers
+        layer: functools.partial(_narrow_call, layer, levels.FORMATS[name].kernel)
+        for layer, name in formats.items()
+        if name in levels.NARROW and layer not in layers
     }
     try:
         for layer, (low, high) in zip(layers, stages, strict=True):
-            weights = levels.FORMATS[quantize if layer in narrow else "int8"]
+            weights = levels.FORMATS[formats.get(layer, "int8")]
             layer.rounding = StageRounding(low, high, weights)
         with intercept.calls(kernels), intercept.calls(rounds):
             yield
@@ -135,13 +135,40 @@ def rounded(model, images, quantize="int8"):
             layer.rounding = None
 
 
+def keep(model, input_shape, quantize):
+    """Gives a model the weights that `rounded` has computed with, where they have few levels.
+
+    Rounding them once more changes nothing. Dictionaries that layers share stay as they are: the
+    layers may have different formats.
+
+    Args:
+        model: as in `rounded`.
+        input_shape: of one input, without the batch.
+        quantize: one of `levels.NARROW`.
+    """
+    formats = levels.layer_formats(trace(model, input_shape), quantize)
+    sharing = [x for x in lookup_layers(model) if x.dictionary_owner is not None]
+    shared = {*sharing, *(x.dictionary_owner for x in sharing)}
+    for layer, name in formats.items():
+        weights = levels.FORMATS[name]
+        if name not in levels.NARROW:
+            continue
+        if family.of(layer) is None:
+            layer.kernel.assign(levels.on_grid(layer.kernel.value, weights.kernel))
+            continue
+        if layer not in shared:
+            layer.dictionary.assign(levels.on_grid(layer.dictionary.value, weights.dictionary))
+        coefficients = layer.sparse_coefficients()
+        layer.coefficients.assign(levels.on_grid(coefficients, weights.coefficients))
+
+
 def _rounded_call(low, high, run, *args, **kwargs):
     return on_grid(run(*args, **kwargs), low, high)
 
 
-def _narrow_call(layer, largest, run, inputs, **_):
+def _narrow_call(layer, count, run, inputs, **_):
     """A dense layer or a 2-D convolution with its kernel in few levels."""
-    kernel = levels.on_grid(ops.cast(layer.kernel, layer.compute_dtype), largest)
+    kernel = levels.on_grid(ops.cast(layer.kernel, layer.compute_dtype), count)
     product = layer.convolution_op if isinstance(layer, kl.Conv2D) else ops.matmul
     outputs = with_bias(layer, product(inputs, kernel))
     return outputs if layer.activation is None else layer.activation(outputs)

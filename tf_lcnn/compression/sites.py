@@ -1,15 +1,15 @@
 """The layers of a model that a plan can change, and what each size of them costs."""
 
 import dataclasses
+import math
 
 import keras
-import numpy as np
 
 from tf_lcnn.compression.decisions import decisions
+from tf_lcnn.costs import storage
 from tf_lcnn.costs.counting import profile
-from tf_lcnn.costs.storage import sparse_bytes
 from tf_lcnn.graph.trace import sublayers, trace
-from tf_lcnn.layers import family
+from tf_lcnn.layers import family, levels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Site:
         stages: the `family.Stages` of each call.
         kernel: (taps, m, n), the shape of the weights that lookups replace; m is the length of a
             weight vector.
+        numbers: of its lookups in a file, one of `costs.storage.NUMBERS`.
     """
 
     layer: keras.Layer
@@ -29,6 +30,7 @@ class Site:
     calls: tuple
     stages: tuple
     kernel: tuple
+    numbers: str = "float32"
 
     @property
     def weight_vectors(self):
@@ -43,14 +45,18 @@ class Site:
         return sum(stage.dictionary(k) + stage.lookup(taps * n * s) for stage in self.stages)
 
     def bytes(self, k=None, s=None):
-        """Of the float32 weights in a .tflite, as `profile` counts them."""
+        """Of the weights in a .tflite, as `profile` counts them."""
         taps, m, n = self.kernel
         kind = family.replacing(self.layer)
-        beside = n + sum(np.prod(w.shape, dtype=int) for w in kind.fixed_weights(self.layer))
+        fixed = sum(math.prod(w.shape) for w in kind.fixed_weights(self.layer))
         if k is None:
-            return 4 * int(taps * m * n + beside)
-        rows = kind.groups(self.layer) * m * k
-        return 4 * int(rows + beside) + sparse_bytes((taps, k, n), taps * n * s)
+            numbers = self.numbers
+            if numbers in levels.NARROW and not levels.has_kernel(self.layer):
+                numbers = "int8"
+            return storage.kernel(taps * m * n + fixed, n, numbers, levels.is_pointwise(self.layer))
+        shape = taps, kind.groups(self.layer) * m, k, n
+        beside = storage.kernel(fixed, 0, self.numbers) if fixed else 0
+        return storage.lookup_layer(shape, taps * n * s, self.numbers) + beside
 
     def milliseconds(self, prices, k=None, s=None):
         """Of one image, by these prices, see `planner.plan`."""
@@ -83,13 +89,15 @@ def kernel_shape(layer):
     return tuple(family.replacing(layer).kernel_variable(layer).shape)
 
 
-def sites(model, input_shape=None):
+def sites(model, input_shape=None, numbers="float32"):
     """The Sites of a model that run on the way to its outputs.
 
     `input_shape`, of one input, is needed where the model leaves it open: costs are of that size.
+    `numbers` are those of the file.
     """
-    by_layer = {}
-    for call in trace(model, input_shape):
+    by_layer, calls = {}, trace(model, input_shape)
+    narrow = levels.layer_formats(calls, numbers) if numbers in levels.NARROW else {}
+    for call in calls:
         if call.output_shape is not None:
             by_layer.setdefault(id(call.layer), []).append(call)
     rows = []
@@ -98,15 +106,16 @@ def sites(model, input_shape=None):
         if calls:
             kind = family.replacing(layer)
             stages = tuple(kind.stages(layer, call) for call in calls)
-            rows.append(Site(layer, name, calls, stages, kind.kernel(layer).shape))
+            shape = kind.kernel(layer).shape
+            rows.append(Site(layer, name, calls, stages, shape, narrow.get(layer, numbers)))
     return rows
 
 
-def other_cost(model, names, unit, input_shape=None):
+def other_cost(model, names, unit, input_shape=None, numbers="float32"):
     """What the layers cost that are none of `names`. Milliseconds are not known of these."""
     if unit == "milliseconds":
         return 0.0
     rest = [layer for layer in profile(model, input_shape).layers if layer.name not in names]
     if unit == "multiplications":
         return sum(layer.multiplications or 0 for layer in rest)
-    return sum(layer.bytes for layer in rest)
+    return sum(layer.sizes[numbers] for layer in rest)

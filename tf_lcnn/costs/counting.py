@@ -24,6 +24,7 @@ from tf_lcnn.costs.report import LayerProfile, ModelProfile
 from tf_lcnn.graph import folding
 from tf_lcnn.graph.trace import own_weights, sublayers, trace
 from tf_lcnn.layers import deep_lookup, family, levels
+from tf_lcnn.layers.binary import BinaryActivation
 from tf_lcnn.layers.depth_to_space import DepthToSpace, SpaceToDepth
 
 CONVENTIONS = ("unpadded", "padded")
@@ -44,8 +45,8 @@ _FREE = (
     *(kl.MaxPooling1D, kl.MaxPooling2D, kl.MaxPooling3D, kl.AveragePooling1D),
     *(kl.AveragePooling2D, kl.AveragePooling3D, kl.GlobalAveragePooling1D),
     *(kl.GlobalAveragePooling2D, kl.GlobalAveragePooling3D, kl.GlobalMaxPooling1D),
-    *(kl.GlobalMaxPooling2D, kl.GlobalMaxPooling3D, kl.Identity, DepthToSpace),
-    SpaceToDepth,
+    *(kl.GlobalMaxPooling2D, kl.GlobalMaxPooling3D, kl.Identity, DepthToSpace, SpaceToDepth),
+    BinaryActivation,
 )
 _FREE_OPERATIONS = (
     "Add",
@@ -105,15 +106,16 @@ def measure(calls, name, convention="unpadded", numbers="int8"):
 
 def _sized(profiles, calls, folded):
     """The LayerProfiles with their bytes by the numbers that the weights are stored in."""
-    narrow = levels.narrow_layers([of_layer[0] for of_layer in calls])
+    firsts = [of_layer[0] for of_layer in calls]
+    # Below int8 go the layers that have kernels or lookups, all but the first.
+    formats = {x: levels.layer_formats(firsts, x) for x in levels.NARROW}
     for found, of_layer in zip(profiles, calls, strict=True):
         if found is None:
             yield None
             continue
         layer = of_layer[0].layer
         sizes = {
-            # Below int8 go the layers that have kernels or lookups, all but the first.
-            x: _stored(found, layer, x if x not in levels.NARROW or layer in narrow else "int8")
+            x: _stored(found, layer, formats[x].get(layer, "int8") if x in formats else x)
             for x in storage.NUMBERS
         }
         yield dataclasses.replace(found, sizes=sizes)
@@ -126,7 +128,7 @@ def _stored(found, layer, numbers):
     if kind is None:
         n = found.output_shape[-1] if found.outputs else 0
         weights = found.bytes // 4 - n
-        return storage.kernel(weights, n, numbers)
+        return storage.kernel(weights, n, numbers, levels.is_pointwise(layer))
     taps, k, n = found.coefficients // found.dictionary_size, found.dictionary_size, found.filters
     # What the dictionary does not count is another layer's.
     own = found.dictionary_parameters
@@ -149,7 +151,8 @@ def _structure(calls, folded, layers, numbers):
 def _operators(call, folded):
     """How many operators LiteRT has for a call."""
     layer, before = call.layer, call.source
-    if family.of(layer) is not None:
+    # A comparison and a cast.
+    if family.of(layer) is not None or isinstance(layer, BinaryActivation):
         return 2
     if id(layer) in folded or isinstance(layer, _NO_OPERATOR) or call.output_shape is None:
         return 0

@@ -7,7 +7,9 @@ from tf_lcnn.layers import levels
 # Bits of a weight, and of one of D where that differs. LiteRT has no smaller integers than 2 bits.
 _BITS = {"float32": 32, "float16": 16, **{name: 8 for name in levels.FORMATS}}
 _BITS |= {name: 4 for name in levels.NARROW}
-_DICTIONARY_BITS = {**_BITS, "ternary": 2}
+_DICTIONARY_BITS = {**_BITS, "ternary": 2, "binary": 2}
+# Of a kernel that is a matrix to LiteRT.
+_POINTWISE_BITS = {**_BITS, "binary": 2}
 
 NUMBERS = tuple(_BITS)
 
@@ -38,9 +40,10 @@ def lookup_layer(shape, lookups, numbers, dictionary=True):
     return first + second + scales + per_filter(n, numbers) - shared
 
 
-def kernel(weights, n, numbers):
+def kernel(weights, n, numbers, pointwise=False):
     """Bytes of a layer without lookups: its kernel, of so many weights, biases and scales."""
-    return math.ceil(_BITS[numbers] * weights / 8) + per_filter(n, numbers)
+    bits = (_POINTWISE_BITS if pointwise else _BITS)[numbers]
+    return math.ceil(bits * weights / 8) + per_filter(n, numbers)
 
 
 def per_filter(n, numbers):

@@ -12,7 +12,7 @@ def is_cloneable(model):
     )
 
 
-def clone(model, make=None, changes=None):
+def clone(model, make=None, changes=None, call=None):
     """A model of copies of the layers, with weights of their own, not set.
 
     Layers inside other layers (TimeDistributed, Bidirectional, custom ones) come with these.
@@ -22,6 +22,8 @@ def clone(model, make=None, changes=None):
         make: a function (layer) -> the layer to put in its place, or None to copy it.
         changes: a function (layer) -> dict, changes of the configuration of a layer that is
             copied.
+        call: a function (layer, its copy, *inputs) -> outputs, that calls the copy; None calls it
+            as the layer was. Within a nested Sequential model it is not asked.
 
     Returns:
         (copy, pairs): the model, and (layer, its copy) for each layer and operation.
@@ -38,7 +40,21 @@ def clone(model, make=None, changes=None):
             copies[layer] = _copy(layer, copy_of, changes) if made is None else made
         return copies[layer]
 
-    copy = keras.models.clone_model(model, clone_function=copy_of, recursive=True)
+    how = {}
+    if call is not None:
+        # Keras has calls to change in functional models alone.
+        if isinstance(model, keras.Sequential):
+            model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+
+        def of_copy(copy, *arguments, **others):
+            for layer, made in copies.items():
+                if made is copy:
+                    return call(layer, copy, *arguments, **others)
+            # A model that is nested in this one.
+            return copy(*arguments, **others)
+
+        how["call_function"] = of_copy
+    copy = keras.models.clone_model(model, clone_function=copy_of, recursive=True, **how)
     return copy, list(copies.items())
 
 

@@ -30,8 +30,8 @@ def to_tflite(
         input_shape: of the input, with the batch of 1; None for a size that is open.
         variables: tf.Variables that the function reads; they become constants.
         quantize: None; "float16", weights stored so; "dynamic", weights in int8; "int8",
-            weights and activations; "int4" and "ternary", the same, of weights that are on that
-            grid already (`layers.levels`).
+            weights and activations; "int4", "ternary" and "binary", the same, of weights that are
+            on that grid already (`layers.levels`).
         calibration: for "int8" and what is below it, real inputs of one size, in any form that
             `checks.inputs` takes: their ranges become those of the activations.
         io: for "int8", the type of input and output, "float32" or "int8".
@@ -132,6 +132,6 @@ def check_quantization(quantize, io="float32"):
         raise ValueError(f"Unknown quantize={quantize!r}: {', '.join(QUANTIZATIONS)}, or None.")
     if io not in IO_TYPES or (io == "int8" and quantize not in levels.FORMATS):
         raise ValueError(
-            f"io={io!r} with quantize={quantize!r}: int8 needs quantize='int8', 'int4' or "
-            "'ternary'."
+            f"io={io!r} with quantize={quantize!r}: int8 needs one of quantize="
+            f"{', '.join(levels.FORMATS)}."
         )

@@ -1,4 +1,4 @@
-"""int4 and ternary: weights in few levels, stored in as many bits as that takes.
+"""int4, ternary and binary: weights in few levels, stored in as many bits as that takes.
 
 The converter writes int8 weights. Of a filter that has few levels they are as far apart as the
 levels, so which they were is seen in the file, and nothing is rounded here but the bias. LiteRT
@@ -32,35 +32,40 @@ _VERSIONS = {"CONV_2D": 7, "FULLY_CONNECTED": 10}
 @contextlib.contextmanager
 def rounded_kernels(model, input_shape, quantize):
     """Within this context layers that stay dense have kernels in the levels of a narrow format."""
-    layers = [x for x in _narrow(model, input_shape, quantize) if family.of(x) is None]
-    before = [(x.kernel, keras.ops.convert_to_numpy(x.kernel)) for x in layers]
+    formats = _formats(model, input_shape, quantize)
+    dense = [x for x in formats if family.of(x) is None]
+    before = [keras.ops.convert_to_numpy(x.kernel) for x in dense]
     try:
-        for kernel, _ in before:
-            kernel.assign(levels.on_grid(kernel.value, levels.FORMATS[quantize].kernel))
+        for layer in dense:
+            layer.kernel.assign(levels.on_grid(layer.kernel.value, formats[layer].kernel))
         yield
     finally:
-        for kernel, value in before:
-            kernel.assign(value)
+        for layer, value in zip(dense, before, strict=True):
+            layer.kernel.assign(value)
 
 
 def rounded_choices(model, input_shape, choices, quantize):
     """LoweringChoices with D and P in the levels of a narrow format; as they are for another."""
-    narrow = _narrow(model, input_shape, quantize)
+    formats = _formats(model, input_shape, quantize)
     return [
-        dataclasses.replace(choice, layer=_rounded(choice.layer, levels.FORMATS[quantize]))
-        if choice.source in narrow
+        dataclasses.replace(choice, layer=_rounded(choice.layer, formats[choice.source]))
+        if choice.source in formats
         else choice
         for choice in choices
     ]
 
 
-def _narrow(model, input_shape, quantize):
-    return levels.narrow_layers(trace(model, input_shape)) if quantize in levels.NARROW else []
+def _formats(model, input_shape, quantize):
+    """layer -> levels.Format, of the layers whose weights have less than int8."""
+    if quantize not in levels.NARROW:
+        return {}
+    formats = levels.layer_formats(trace(model, input_shape), quantize)
+    return {x: levels.FORMATS[name] for x, name in formats.items() if name in levels.NARROW}
 
 
 def _rounded(constants, weights):
-    def on_grid(w, largest):
-        return keras.ops.convert_to_numpy(levels.on_grid(keras.ops.convert_to_tensor(w), largest))
+    def on_grid(w, count):
+        return keras.ops.convert_to_numpy(levels.on_grid(keras.ops.convert_to_tensor(w), count))
 
     return dataclasses.replace(
         constants,

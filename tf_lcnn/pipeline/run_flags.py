@@ -73,7 +73,7 @@ flags.DEFINE_list("keep", [], "Layers, with * and ?, that get no table; nor do f
 flags.DEFINE_string("plan", None, "JSON with k and s of every layer.")
 flags.DEFINE_float("speedup", None, "Times as fast as the parent, in int8, measured here.")
 flags.DEFINE_float("budget", None, "For the whole LCNN: makes a plan and keeps it in the run.")
-flags.DEFINE_enum("budget_unit", size_plan.UNITS[0], size_plan.UNITS, "Unit of --budget.")
+flags.DEFINE_enum("budget_unit", size_plan.UNITS[0], size_plan.UNITS, "Bytes are of --numbers.")
 flags.DEFINE_boolean("budget_delegate", False, "Milliseconds are with the native delegate.")
 flags.DEFINE_enum("budget_quantize", "none", ["none", "int8"], "Milliseconds are in this format.")
 flags.DEFINE_string("prices", None, "JSON of what this machine takes; measured once by default.")

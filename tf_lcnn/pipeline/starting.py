@@ -12,6 +12,7 @@ from tf_lcnn.compression import coding, decisions, planner, reconstruction, size
 from tf_lcnn.compression.convert import lookupify
 from tf_lcnn.graph.rebuild import in_precision
 from tf_lcnn.graph.trace import sublayers
+from tf_lcnn.layers import binary
 from tf_lcnn.lite import plan_prices, prices
 from tf_lcnn.models import saving, zoo
 from tf_lcnn.pipeline import compressing, sizing
@@ -93,6 +94,10 @@ def prepare(settings, dataset, parent, plan):
         model = coded_model(settings, parent, plan, dataset)
     else:
         model = fresh_model(settings, **dataset.network)
+    if settings.numbers == "binary" and not any(
+        isinstance(x, binary.BinaryActivation) for x in model.layers
+    ):
+        model = binary.binary_activations(model)
     # What was loaded, or made of it, computes as it was saved; coding took float32.
     model = in_precision(model, settings.precision)
     compile_model(settings, model, updates, taught_classes(settings, dataset))
@@ -195,6 +200,7 @@ def make_plan(settings, parent, dataset):
     plan = planner.plan(
         *(parent, settings.budget, settings.budget_unit, images, machine),
         progress=progress,
+        numbers=settings.numbers,
     )
     print(f"{plan}\n")
     return plan

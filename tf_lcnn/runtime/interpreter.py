@@ -44,6 +44,19 @@ def serialized(model):
     return bytes(builder.Output())
 
 
+def _left_narrow(model):
+    """The line on what the delegate does not look at: layers with weights of less than int8."""
+    kinds, names = litert.schema.TensorType, operator_names(model)
+    left = sum(
+        graph.tensors[operator.inputs[1]].type in (kinds.INT4, kinds.INT2)
+        for graph in model.subgraphs
+        for operator in graph.operators
+        if names[operator.opcodeIndex] in ("CONV_2D", "FULLY_CONNECTED")
+    )
+    of_them = f"left {left} with weights of less than int8; the kernels are for int8 and float32\n"
+    return of_them if left else ""
+
+
 class Interpreter:
     """A .tflite file with one input and one output, ready to run.
 
@@ -69,7 +82,7 @@ class Interpreter:
         name = str(path) if content is None else "the model"
         if content is None:
             content = read(path)
-        parse(content, name)
+        model = parse(content, name)
         # LiteRT cannot free a delegate once Python has taken its modules down.
         weakref.finalize(self, vars(self).clear)
         delegates = [] if options is None else [native.load_delegate(**options)]
@@ -78,7 +91,7 @@ class Interpreter:
                 model_content=bytes(content), num_threads=threads, experimental_delegates=delegates
             )
             # Of this interpreter's delegate, as it was attached just now.
-            self._claims = native.report() if delegates else ""
+            self._claims = native.report() + _left_narrow(model) if delegates else ""
             with quiet.notices_dropped():
                 self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
