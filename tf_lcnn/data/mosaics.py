@@ -23,6 +23,7 @@ class Mosaics(photos.Photos):
 
     sensor: bayer.Sensor
 
+    given = "a mosaic"
     channels = 3
     colors = "color"
 
@@ -48,9 +49,9 @@ class Mosaics(photos.Photos):
 
     def patch(self, pair, draw):
         _, sharp = super().patch(pair, draw)
-        return self.given(sharp, draw), sharp
+        return self.made(sharp, draw), sharp
 
-    def given(self, sharp, draw):
+    def made(self, sharp, draw):
         """The mosaic of a photo or patch with noise that two integers seed."""
         # Another seed than that of the place.
         return self._given(self.sensor.mosaic(sharp, draw + 2), sharp.shape[:2])

@@ -59,7 +59,8 @@ class Photos(examples.Examples):
 
     noun = "photos"
     sizes_differ = True
-    # Of a target, and what they are.
+    # What an input is; channels of a target, and what they are.
+    given = "luma"
     channels = 1
     colors = "luma"
     # What is done to them, for people.
@@ -93,7 +94,7 @@ class Photos(examples.Examples):
     def refuse_mismatch(self, model, name):
         shape = tuple(model.input_shape[1:])
         if len(shape) != 3 or shape[-1] not in (1, None):
-            raise ValueError(f"{name} takes inputs {shape}: (height, width, 1) is given.")
+            raise ValueError(f"{name} takes inputs {shape}: {self.given} has (height, width, 1).")
         if shape[:2] != (None, None):
             raise ValueError(
                 f"{name} takes inputs {shape}: photos have many sizes, and need an open height "

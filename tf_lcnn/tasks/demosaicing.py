@@ -23,7 +23,7 @@ class Demosaicing(Restoration):
     def augment(self, dataset, pair, draw):
         """See `Restoration`: the mosaic is of the patch as it is turned."""
         _, sharp = super().augment(dataset, pair, draw)
-        return dataset.given(sharp, draw), sharp
+        return dataset.made(sharp, draw), sharp
 
     def unimproved(self, dataset, given):
         light = bayer.bilinear(bayer.linear(given)[None], dataset.sensor.pattern)
