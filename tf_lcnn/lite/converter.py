@@ -132,6 +132,6 @@ def check_quantization(quantize, io="float32"):
         raise ValueError(f"Unknown quantize={quantize!r}: {', '.join(QUANTIZATIONS)}, or None.")
     if io not in IO_TYPES or (io == "int8" and quantize not in levels.FORMATS):
         raise ValueError(
-            f"io={io!r} with quantize={quantize!r}: int8 needs one of quantize="
-            f"{', '.join(levels.FORMATS)}."
+            f"io={io!r} with quantize={quantize!r}: int8 needs quantize="
+            f"{' or '.join(map(repr, levels.FORMATS))}."
         )
