@@ -31,6 +31,7 @@ def made():
     learned = {"tf_flowers": read("on_device_flowers.json")}
     learned["CIFAR-10"] = read("on_device_cifar10.json")
     found = {
+        "quickstart": tables.classifiers(read("quickstart.json")),
         "lookup cost": tables.lookup_cost(growth),
         "decoding": tables.decoding(decoding),
         "distributed": tables.distributed(read("distributed.json")),
