@@ -6,8 +6,9 @@
 What a net makes of the images is computed once; files of what is behind it learn new classes from
 1, 2, 4 and 8 images each, as the same layers do in Keras. tf_flowers: SqueezeNet 1.1 as ImageNet
 trained it, and five classes more. CIFAR-10: the small LCNN of `accuracy.few_shot`, which learns
-five classes, then gets the five others. The learning rate of each is the best of a few on images
-that no draw is tested on. Accuracy is on test images of the new classes, among these.
+five classes, then gets the five others. The learning rate of each is the best of a few, of those at
+which the loss always falls, on images that no draw is tested on. Accuracy is on test images of the
+new classes, among these.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ from tf_lcnn.models import zoo
 from tf_lcnn.runtime.learning import Learner
 
 FLAGS = flags.FLAGS
-RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 # Draws of each number of images that choose the rate, and images per class to test them on.
 CHOOSING, VALIDATION = 2, 20
 TIMED = 200
@@ -144,7 +145,10 @@ def accuracy(learner, head, images, labels):
 
 
 def rate_of(learner, head):
-    """The rate at which draws that are not measured do best, on images that they do not have."""
+    """The rate at which draws that are not measured do best, on images that they do not have.
+
+    The loss never rises at it, if there is such a rate.
+    """
     images, pools = head.images, []
     for c in np.unique(images.labels):
         pools.append(np.flatnonzero(images.labels == c)[:VALIDATION])
@@ -157,12 +161,14 @@ def rate_of(learner, head):
         for _, picked in draws(others, 1, CHOOSING):
             try:
                 labels = head.first + others.labels[picked]
-                learner.learn(others.train[picked], labels, rate, FLAGS.steps)
+                losses = learner.learn(others.train[picked], labels, rate, FLAGS.steps)
             except ValueError:
-                # Too large a rate: numbers would not be finite.
-                scores.append(0.0)
-                continue
-            scores.append(accuracy(learner, head, images.train[kept], images.labels[kept]))
+                # Numbers would not be finite.
+                losses = [0, np.inf]
+            # Too large a rate: where the loss rises, each step multiplies the rounding before it.
+            rises = np.any(np.diff(losses) > 0)
+            right = accuracy(learner, head, images.train[kept], images.labels[kept])
+            scores.append(0.0 if rises else right)
         found[rate] = np.mean(scores)
     return max(found, key=found.get)
 
