@@ -8,7 +8,7 @@ import pytest
 from support.dng import dng
 
 from tf_lcnn import checks
-from tf_lcnn.data import bayer
+from tf_lcnn.data import bayer, patterns
 
 # Where a tile of 2x2 has which color, as in the standard names.
 PLACES = {
@@ -51,7 +51,7 @@ def interpolated(given, pattern):
     return made
 
 
-@pytest.mark.parametrize("pattern", bayer.PATTERNS)
+@pytest.mark.parametrize("pattern", patterns.PATTERNS)
 def test_a_mosaic_has_the_linear_light_of_one_color_at_each_pixel(pattern):
     images = photos((2, 6, 8))
     found = bayer.bayer(images, pattern, shot=0, read=0)
@@ -83,13 +83,13 @@ def test_noise_has_the_variance_of_the_model_and_stays_for_a_seed():
     assert bayer.bayer(gray // 128 * 255, shot=0.1).max() == 1
 
 
-@pytest.mark.parametrize("pattern", bayer.PATTERNS)
+@pytest.mark.parametrize("pattern", patterns.PATTERNS)
 def test_bilinear_interpolation_is_that_of_each_color(pattern):
     given = np.random.default_rng(1).random((1, 6, 8, 1), np.float32)
-    found = bayer.bilinear(given, pattern)
+    found = patterns.bilinear(given, pattern)
     np.testing.assert_allclose(found[0], interpolated(given[0], pattern), atol=1e-6)
     plain = np.full((1, 8, 6, 3), (200, 30, 90), np.uint8)
-    back = bayer.bilinear(bayer.bayer(plain, pattern, 0, 0), pattern)
+    back = patterns.bilinear(bayer.bayer(plain, pattern, 0, 0), pattern)
     np.testing.assert_allclose(bayer.encoded(back), plain / 255, atol=1e-6)
 
 
@@ -120,7 +120,7 @@ def counts(shape, seed=0):
     return np.random.default_rng(seed).integers(0, 1100, shape, np.uint16)
 
 
-@pytest.mark.parametrize("pattern", bayer.PATTERNS)
+@pytest.mark.parametrize("pattern", patterns.PATTERNS)
 def test_a_dng_gives_its_mosaic_between_black_and_white(tmp_path, pattern):
     pytest.importorskip("rawpy")
     # The last row is beyond whole tiles.

@@ -9,7 +9,7 @@ from support.helpers import numpy
 
 from tests.data.test_photos import smooth
 from tf_lcnn import models, profile
-from tf_lcnn.data import bayer
+from tf_lcnn.data import bayer, patterns
 from tf_lcnn.layers.family import lookup_layers
 from tf_lcnn.layers.sparsity import top_s
 from tf_lcnn.lite import proof
@@ -36,13 +36,13 @@ def test_the_network_works_at_half_the_size():
     assert first.name == "conv1" and first.dictionary.shape == (4, 16)
 
 
-@pytest.mark.parametrize("pattern", bayer.PATTERNS)
+@pytest.mark.parametrize("pattern", patterns.PATTERNS)
 def test_without_what_it_finds_it_is_bilinear_interpolation(pattern):
     model = models.build("demosaic_lcnn", mosaic=pattern)
     last = lookup_layers(model)[-1]
     last.coefficients.assign(np.zeros(last.coefficients.shape))
     given = np.random.default_rng(0).random((1, 10, 12, 1), np.float32)
-    found, expected = numpy(model(given)), bayer.bilinear(given, pattern)
+    found, expected = numpy(model(given)), patterns.bilinear(given, pattern)
     np.testing.assert_allclose(found[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], atol=1e-6)
 
 

@@ -12,7 +12,7 @@ import re
 from absl import flags
 
 from tf_lcnn import checks, programs
-from tf_lcnn.data import bayer, datasets, mosaics
+from tf_lcnn.data import bayer, datasets, mosaics, patterns
 from tf_lcnn.lite import converter, export, frames, prices, proof
 from tf_lcnn.lite.choice import AUTO
 from tf_lcnn.lite.lowerings import LOWERINGS
@@ -39,7 +39,7 @@ flags.DEFINE_string(
     "How pixels become inputs, as in training: own (statistics of the training images), "
     f"{', '.join(datasets.PREPROCESSING)}, or mean,std of pixels 0 to 255.",
 )
-flags.DEFINE_enum("mosaic", None, bayer.PATTERNS, "The model takes mosaics of this Bayer pattern.")
+flags.DEFINE_enum("mosaic", None, patterns.PATTERNS, "The Bayer pattern of its mosaics.")
 flags.DEFINE_enum("lowering", AUTO, [AUTO, *LOWERINGS], "Of lookup layers.")
 flags.DEFINE_enum("optimize", "speed", prices.OPTIMIZE, "Decides between equal times.")
 flags.DEFINE_enum("quantize", "none", ["none", *converter.QUANTIZATIONS], "Quantization.")

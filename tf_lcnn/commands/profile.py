@@ -12,7 +12,7 @@ from absl import flags
 
 from tf_lcnn import checks, files, programs
 from tf_lcnn.costs import counting, storage
-from tf_lcnn.data import bayer
+from tf_lcnn.data import patterns
 from tf_lcnn.layers import family
 from tf_lcnn.models import pictures, saving
 from tf_lcnn.pipeline import improving
@@ -32,7 +32,7 @@ flags.DEFINE_enum(
     "Whose bytes are told beside those of float32 and int8.",
 )
 flags.DEFINE_string("dictionary", None, "A .png to write: the first layer's dictionary.")
-flags.DEFINE_enum("mosaic", None, bayer.PATTERNS, "The Bayer pattern of --dictionary's tiles.")
+flags.DEFINE_enum("mosaic", None, patterns.PATTERNS, "The Bayer pattern of --dictionary's tiles.")
 
 
 def main(named):

@@ -22,21 +22,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_lcnn import checks
-
-# Colors of a tile, row by row.
-PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
+from tf_lcnn.data import patterns
 
 SHOT = 0.001
 READ = 0.001
-
-# Weights of bilinear interpolation, of the pixels that have a color.
-_BILINEAR = np.outer((1, 2, 1), (1, 2, 1)).astype(np.float32)
-
-
-def check_pattern(pattern):
-    """Raises ValueError unless `pattern` is one of `PATTERNS`."""
-    if pattern not in PATTERNS:
-        raise ValueError(f"Unknown Bayer pattern {pattern!r}: {', '.join(PATTERNS)}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +33,7 @@ class Sensor:
     """What makes mosaics of photos.
 
     Attributes:
-        pattern: of `PATTERNS`.
+        pattern: of `patterns.PATTERNS`.
         shot: variance of the noise per signal.
         read: standard deviation of the noise without any signal.
 
@@ -57,7 +46,7 @@ class Sensor:
     read: float = READ
 
     def __post_init__(self):
-        check_pattern(self.pattern)
+        patterns.check_pattern(self.pattern)
         checks.number(self.shot, "The shot noise", least=0)
         checks.number(self.read, "The read noise", least=0)
 
@@ -71,11 +60,16 @@ class Sensor:
         Returns:
             tensor (..., height, width, 1).
         """
-        signal = tf.reduce_sum(linear(photo) * _colors(tf.shape(photo), self.pattern), -1)
+        signal = tf.reduce_sum(linear(photo) * self._colors(photo), -1)
         signal = signal[..., None]
         noise = tf.random.stateless_normal(tf.shape(signal), draw)
         deviation = tf.sqrt(self.shot * signal + self.read**2)
         return tf.clip_by_value(signal + deviation * noise, 0.0, 1.0)
+
+    def _colors(self, photo):
+        """Which color each pixel of a photo keeps, one-hot."""
+        height, width = tf.unstack(tf.shape(photo)[-3:-1])
+        return tf.tile(patterns.colors_of(self.pattern), (height // 2, width // 2, 1))
 
     def of_photo(self, photo):
         """The mosaic of a photo whose noise is always the same: the photo itself seeds it."""
@@ -99,7 +93,7 @@ def bayer(images, pattern="RGGB", shot=SHOT, read=READ, seed=0):
     Args:
         images: uint8 in sRGB, (count, height, width, 3) or one (height, width, 3), of even height
             and width.
-        pattern: of `PATTERNS`.
+        pattern: of `patterns.PATTERNS`.
         shot, read: of the noise, see `Sensor`; 0 is none.
         seed: of the noise.
 
@@ -119,19 +113,9 @@ def bayer(images, pattern="RGGB", shot=SHOT, read=READ, seed=0):
             f"A mosaic is made of color photos, uint8 (height, width, 3) or with their count in "
             f"front, not {images.dtype} {images.shape}.{gray}"
         )
-    check_even(images.shape[-3:-1], "Photos")
+    patterns.check_even(images.shape[-3:-1], "Photos")
     photos = tf.constant(images, tf.float32) / 255
     return sensor.mosaic(photos, (seed, 0)).numpy()
-
-
-def check_even(sizes, what):
-    """Raises ValueError unless a height and a width are even."""
-    height, width = sizes
-    if height % 2 or width % 2:
-        raise ValueError(
-            f"{what} of {height}x{width} do not divide into tiles of 2x2: an even height and width "
-            "work."
-        )
 
 
 def linear(photo):
@@ -146,50 +130,6 @@ def encoded(light):
     return tf.where(light <= 0.0031308, light * 12.92, high)
 
 
-def bilinear(mosaic, pattern):
-    """Red, green and blue of a mosaic, each interpolated by itself: what needs no network.
-
-    Args:
-        mosaic: tensor (count, height, width, 1) in linear light, of even height and width.
-        pattern: of `PATTERNS`.
-
-    Returns:
-        tensor (count, height, width, 3) in linear light.
-    """
-    colors = _colors(tf.shape(mosaic), pattern)[None]
-    kernel = tf.constant(_BILINEAR[..., None, None]) * tf.ones((1, 1, 3, 1))
-
-    def spread(x):
-        return tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), "SAME")
-
-    # Over what there is: at the border too.
-    return spread(mosaic * colors) / spread(colors)
-
-
-def bilinear_kernel(pattern):
-    """`bilinear` as a convolution of tiles of 2x2, float32 (3, 3, 4, 12), away from the border.
-
-    A tile's four pixels, row by row, become the three colors of each.
-    """
-    # What each pixel of the middle one of 5x5 tiles adds to those around.
-    impulses = np.zeros((4, 5, 2, 5, 2), np.float32)
-    impulses[range(4), 2, (0, 0, 1, 1), 2, (0, 1, 0, 1)] = 1
-    made = bilinear(tf.constant(impulses.reshape(4, 10, 10, 1)), pattern).numpy()
-    tiles = made.reshape(4, 5, 2, 5, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(4, 5, 5, 12)
-    return tiles[:, 3:0:-1, 3:0:-1].transpose(1, 2, 0, 3)
-
-
-def colors_of(pattern):
-    """Which color each pixel of a tile has, one-hot, float32 (2, 2, 3): red, green, blue."""
-    check_pattern(pattern)
-    return np.eye(3, dtype=np.float32)[["RGB".index(x) for x in pattern]].reshape(2, 2, 3)
-
-
-def _colors(shape, pattern):
-    """`colors_of` all pixels of images (..., height, width, channels)."""
-    return tf.tile(tf.constant(colors_of(pattern)), (shape[-3] // 2, shape[-2] // 2, 1))
-
-
 # Raw files
 
 
@@ -201,7 +141,7 @@ def read_dng(path):
 
     Returns:
         (float32 array (height, width, 1), 0 at the black level and 1 at the white level, of even
-        height and width; its pattern, of `PATTERNS`).
+        height and width; its pattern, of `patterns.PATTERNS`).
 
     Raises:
         MissingExtraError: rawpy is not installed.
@@ -228,8 +168,8 @@ def read_dng(path):
     tile = indices[:2, :2]
     pattern = "".join(names[i] for i in tile.flat)
     whole = np.tile(tile, (height // 2, width // 2))
-    if values.ndim != 2 or pattern not in PATTERNS or (whole != indices).any():
-        raise ValueError(f"{path} has no Bayer mosaic of {', '.join(PATTERNS)}.")
+    if values.ndim != 2 or pattern not in patterns.PATTERNS or (whole != indices).any():
+        raise ValueError(f"{path} has no Bayer mosaic of {', '.join(patterns.PATTERNS)}.")
     levels = black[indices].astype(np.float32)
     mosaic = (values - levels) / (np.float32(white) - levels)
     return np.clip(mosaic, 0, 1)[..., None], pattern

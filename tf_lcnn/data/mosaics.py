@@ -10,7 +10,7 @@ import dataclasses
 import tensorflow as tf
 
 from tf_lcnn import checks
-from tf_lcnn.data import bayer, datasets, photos
+from tf_lcnn.data import bayer, datasets, patterns, photos
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ def load(data_dir, sensor=None, patch_size=64, draws=16, test_dirs=()):
         FileNotFoundError: there is no such folder.
     """
     checks.whole_number(patch_size, "The patch size", least=8)
-    bayer.check_even((patch_size, patch_size), "Patches")
+    patterns.check_even((patch_size, patch_size), "Patches")
     fields = photos.splits(
         *(data_dir, patch_size, draws, test_dirs, 16, "demosaicing"), decode=photos.color
     )
@@ -125,6 +125,6 @@ def of(dataset, sensor):
     *size, channels = dataset.image_shape
     if channels != 3:
         raise ValueError(f"{dataset.name} has gray images: mosaics are made of color ones.")
-    bayer.check_even(size, f"Images of {dataset.name}")
+    patterns.check_even(size, f"Images of {dataset.name}")
     fields = {x.name: getattr(dataset, x.name) for x in dataclasses.fields(dataset)}
     return LabeledMosaics(sensor=sensor, **fields)

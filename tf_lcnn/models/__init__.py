@@ -7,7 +7,7 @@ import math
 import keras
 
 from tf_lcnn import checks
-from tf_lcnn.data import bayer
+from tf_lcnn.data import patterns
 from tf_lcnn.layers.convolution import LookupConv1D, LookupConv2D
 from tf_lcnn.layers.dense import LookupDense
 from tf_lcnn.layers.sparsity import LookupL1
@@ -201,11 +201,11 @@ def build(
     answers = _answers(name, family, classes, scale)
     how = {} if mosaic is None else {"mosaic": mosaic}
     if how:
-        bayer.check_pattern(mosaic)
+        patterns.check_pattern(mosaic)
         if not family.takes_mosaics:
             nets = ", ".join(x for x in names() if _family(x).takes_mosaics)
             raise ValueError(f"{name} takes no mosaics: {nets} do.")
-        bayer.check_even([size or 0 for size in shape[:2]], "Mosaics")
+        patterns.check_even([size or 0 for size in shape[:2]], "Mosaics")
     loose = family.threshold_scale if threshold_scale is None else threshold_scale
     lookup = {
         "threshold_scale": checks.number(loose, "threshold_scale", 0),

@@ -11,7 +11,7 @@ In the LCNN the six have lookups. The dictionary of the first one has tiles of 2
 import keras
 from keras import layers
 
-from tf_lcnn.data import bayer
+from tf_lcnn.data import patterns
 from tf_lcnn.layers.depth_to_space import DepthToSpace, SpaceToDepth
 
 # Of the first convolution, and of all others.
@@ -37,6 +37,6 @@ def demosaic(conv, dense, input_shape, answers, dictionary_sizes, mosaic=None):
     missing = conv(x, 12, 3, k, name=f"conv{_DEPTH}", **how)
     interpolation = layers.Conv2D(12, 3, padding="same", use_bias=False, name="interpolation")
     interpolated = interpolation(tiles)
-    interpolation.set_weights([bayer.bilinear_kernel(mosaic or bayer.PATTERNS[0])])
+    interpolation.set_weights([patterns.bilinear_kernel(mosaic or patterns.PATTERNS[0])])
     x = layers.Add(name="sharp")([interpolated, missing])
     return inputs, DepthToSpace(2, name="pixels")(x)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tf_lcnn.data import bayer
+from tf_lcnn.data import patterns
 from tf_lcnn.layers import family
 
 # Tiles in a row of the picture, and the pixels between them.
@@ -19,7 +19,7 @@ def dictionary_image(layer, pattern=None, zoom=16):
     Args:
         layer: with a dictionary (m, k): m = 3 for colors, a pixel each; with a pattern m = 4, a
             tile of 2x2 each, as `layers.depth_to_space.SpaceToDepth` packs a mosaic.
-        pattern: of `bayer.PATTERNS`, for a layer on a mosaic.
+        pattern: of `patterns.PATTERNS`, for a layer on a mosaic.
         zoom: height and width of what shows a pixel.
 
     Returns:
@@ -32,7 +32,7 @@ def dictionary_image(layer, pattern=None, zoom=16):
         raise ValueError(f"Layer {layer.name} ({type(layer).__name__}) has no dictionary to show.")
     vectors = np.asarray(keras.ops.convert_to_numpy(layer.dictionary), np.float64).T
     side, m = (1, 3) if pattern is None else (2, 4)
-    colors = np.ones((1, 1, 3)) if pattern is None else bayer.colors_of(pattern)
+    colors = np.ones((1, 1, 3)) if pattern is None else patterns.colors_of(pattern)
     if vectors.shape[1] != m:
         what = "colors have" if pattern is None else f"tiles of the mosaic {pattern} have"
         other = "; tiles of a mosaic are shown with its pattern" if pattern is None else ""

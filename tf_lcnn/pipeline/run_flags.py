@@ -9,7 +9,7 @@ from absl import flags
 
 from tf_lcnn import models, tasks
 from tf_lcnn.compression import convert, size_plan
-from tf_lcnn.data import bayer, datasets, point_clouds
+from tf_lcnn.data import bayer, datasets, patterns, point_clouds
 from tf_lcnn.layers import deep_lookup, levels, sparsity
 from tf_lcnn.tasks import restoration
 from tf_lcnn.training import callbacks, optimizers
@@ -36,7 +36,7 @@ flags.DEFINE_boolean("download", False, "Let TFDS download a missing data set.")
 flags.DEFINE_integer("scale", None, "Super-resolution: times as large; default: 2.")
 flags.DEFINE_float("sigma", None, "Denoising: of the noise, of pixels 0 to 255; default: 25.")
 flags.DEFINE_enum(
-    *("mosaic", None, bayer.PATTERNS),
+    *("mosaic", None, patterns.PATTERNS),
     "Inputs are mosaics of this Bayer pattern; demosaicing: default RGGB.",
 )
 flags.DEFINE_float("shot", None, f"Mosaics: noise variance per signal; default: {bayer.SHOT:g}.")

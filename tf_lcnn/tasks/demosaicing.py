@@ -3,7 +3,7 @@
 PSNR is over all three colors; what it is compared with is bilinear interpolation of linear light.
 """
 
-from tf_lcnn.data import bayer, mosaics
+from tf_lcnn.data import bayer, mosaics, patterns
 from tf_lcnn.tasks.restoration import Restoration
 
 
@@ -26,8 +26,8 @@ class Demosaicing(Restoration):
         return dataset.made(sharp, draw), sharp
 
     def unimproved(self, dataset, given):
-        light = bayer.bilinear(bayer.linear(given)[None], dataset.sensor.pattern)
-        return bayer.encoded(light)[0]
+        light = patterns.bilinear(bayer.linear(given)[None], dataset.sensor.pattern)
+        return bayer.encoded(light)[0].numpy()
 
     def describe(self, dataset):
         sensor = dataset.sensor
