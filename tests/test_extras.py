@@ -52,7 +52,7 @@ def test_all_is_imported_counted_and_converted_in_the_base():
 def test_a_run_trains_without_litert_and_says_that_it_does_not_export(tmp_path):
     done = in_the_base(
         "import runpy\n"
-        f"sys.argv = ['train.py', '--run_dir={tmp_path}/a', '--epochs=0']\n"
+        f"sys.argv = ['train.py', '--run_dir={tmp_path}/a', '--epochs=0', '--model=resnet8_lcnn']\n"
         "runpy.run_path('train.py', run_name='__main__')\n"
     )
     assert done.returncode == 0, done.stderr

@@ -34,7 +34,7 @@ def trained():
     """A small ResNet-LCNN, trained until it tells some digits apart, and their data set."""
     keras.utils.set_random_seed(0)
     images = datasets.load("digits")
-    model = models.build("resnet20_lcnn", images.image_shape, 10, (8, 8, 16))
+    model = models.build("resnet8_lcnn", images.image_shape, 10, (8, 8, 16))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), loss)
     bound = TopS(3, schedule=lambda epoch: 8 - epoch)
