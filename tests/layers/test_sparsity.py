@@ -107,6 +107,7 @@ def test_top_s_refuses_what_is_no_number_of_lookups(s):
 
 
 @given(coefficients=COEFFICIENTS)
+@settings(deadline=None)
 def test_coefficients_lookups_and_kernel_convert_exactly(coefficients):
     indices, values = sparsity.to_lookups(coefficients)
     k = coefficients.shape[-2]
