@@ -15,13 +15,13 @@ import dataclasses
 import json
 import pathlib
 import tempfile
-import time
 
 import keras
 import numpy as np
 from absl import flags
 
 from benchmarks.accuracy import few_shot
+from benchmarks.common import processor_time
 from tf_lcnn import files, lookupify, programs
 from tf_lcnn.compression import transfer
 from tf_lcnn.data import datasets
@@ -123,12 +123,12 @@ class InLiteRT:
 
     def milliseconds(self, images, labels, rate):
         """Median of a step, in processor time: LiteRT runs in this thread alone."""
-        features, times = self.learner.features(images), []
-        for _ in range(TIMED):
-            start = time.thread_time()
+        features = self.learner.features(images)
+
+        def step():
             self.learner.train(features, labels, rate)
-            times.append(1e3 * (time.thread_time() - start))
-        return float(np.median(times))
+
+        return 1e3 * float(np.median([processor_time.seconds(step) for _ in range(TIMED)]))
 
 
 def draws(images, seed, resamplings):

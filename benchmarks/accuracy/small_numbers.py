@@ -13,15 +13,13 @@ With --bytes_of a net of random weights: bytes, no accuracy. Bytes are those of 
 metadata; beside them are what `profile` says, and what gzip takes off.
 """
 
-import gzip
 import json
-import time
 
 import keras
 import numpy as np
 from absl import flags
 
-from benchmarks.common import data
+from benchmarks.common import data, processor_time, rows
 from tf_lcnn import files, models, profile, programs
 from tf_lcnn.compression.reconstruction import Schedule, reconstruct
 from tf_lcnn.graph import rebuild
@@ -87,7 +85,7 @@ def written(model, numbers, calibration):
 def sized(model, numbers, content):
     """The bytes of a file, what was said of them, and what gzip leaves."""
     return {
-        **{"numbers": numbers, "bytes": len(content), "gzip": len(gzip.compress(content, 9))},
+        **{"numbers": numbers, "bytes": len(content), "gzip": rows.gzip_bytes(content)},
         "profile": profile(model).file_size(numbers),
     }
 
@@ -105,12 +103,8 @@ def judged(model, content, examples):
 def milliseconds(interpreter):
     """Median of a run, in processor time: LiteRT runs in this thread alone."""
     interpreter.set_random_input()
-    times = []
-    for _ in range(TIMED):
-        start = time.thread_time()
-        interpreter.run()
-        times.append(1e3 * (time.thread_time() - start))
-    return float(np.median(times))
+    times = [processor_time.seconds(interpreter.run) for _ in range(TIMED)]
+    return 1e3 * float(np.median(times))
 
 
 def copied(model):
@@ -141,7 +135,7 @@ def binary(model, examples, seed):
 def of_trained(examples):
     """The figures of --lcnn."""
     lcnn = saving.load_model(FLAGS.lcnn)
-    rows, contents = [], []
+    found, contents = [], []
 
     def add(model, numbers, nets=()):
         contents.append(written(model, numbers, examples.calibration))
@@ -151,7 +145,7 @@ def of_trained(examples):
             files_of = [written(net, numbers, examples.calibration) for net in nets]
             row["in_the_loop"] = [judged(*of, examples) for of in zip(nets, files_of, strict=True)]
         print(row, flush=True)
-        rows.append(row)
+        found.append(row)
 
     add(lcnn, "float32")
     for numbers in FLAGS.numbers:
@@ -159,15 +153,15 @@ def of_trained(examples):
     if FLAGS.epochs:
         nets = [binary(lcnn, examples, seed) for seed in range(FLAGS.seeds)]
         add(nets[0], "binary", [fitted(net, "binary", examples, i) for i, net in enumerate(nets)])
-        rows[-1]["binary_activations"] = True
-        rows[-1]["float32"] = [
+        found[-1]["binary_activations"] = True
+        found[-1]["float32"] = [
             examples.accuracy(net.predict(examples.tests, verbose=0)) for net in nets
         ]
-    for row, content in zip(rows, contents, strict=True):
+    for row, content in zip(found, contents, strict=True):
         row["ms"] = milliseconds(Interpreter(content=content))
     return {
         "name": f"{lcnn.name}, {examples.name}",
-        **{"steps": FLAGS.steps, "images": len(examples.images), "files": rows},
+        **{"steps": FLAGS.steps, "images": len(examples.images), "files": found},
     }
 
 
@@ -183,11 +177,11 @@ def of_random():
     logits = model.layers[-1]
     logits.bias.assign(rng.normal(size=logits.bias.shape))
     inputs = rng.normal(size=(2, *model.input_shape[1:])).astype(np.float32)
-    rows = []
+    found = []
     for numbers in ("float32", *FLAGS.numbers):
-        rows.append(sized(model, numbers, written(model, numbers, inputs)))
-        print(rows[-1], flush=True)
-    return {"name": f"{FLAGS.bytes_of}, register sizes, random weights", "files": rows}
+        found.append(sized(model, numbers, written(model, numbers, inputs)))
+        print(found[-1], flush=True)
+    return {"name": f"{FLAGS.bytes_of}, register sizes, random weights", "files": found}
 
 
 def main():

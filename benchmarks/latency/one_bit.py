@@ -8,11 +8,10 @@ last is what a variable takes at best that was unpacked once at load: it spares 
 XNNPACK, which wants constants, does not run the product either way. Processor time on one thread.
 """
 
-import time
-
 import keras
 import numpy as np
 
+from benchmarks.common import processor_time
 from tf_lcnn import programs
 from tf_lcnn.layers import levels
 from tf_lcnn.lite import converter, narrow, packing
@@ -60,7 +59,7 @@ class File:
 
     def computed(self, name, inputs, output):
         """An operator with default options."""
-        schema, code, operator = litert.schema, litert.schema.OperatorCodeT(), None
+        schema, code = litert.schema, litert.schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, name)
         self.model.operatorCodes.append(code)
         operator = schema.OperatorT()
@@ -125,9 +124,7 @@ def main():
         times = [[] for _ in ways]
         for _ in range(TIMED):
             for interpreter, of_it in zip(interpreters, times, strict=True):
-                start = time.thread_time()
-                interpreter.invoke()
-                of_it.append(1e6 * (time.thread_time() - start))
+                of_it.append(1e6 * processor_time.seconds(interpreter.invoke))
         cells = [f"{np.median(t):4.0f} us {len(x):6,} B" for t, x in zip(times, ways, strict=True)]
         print(f"{m:3}, {k:3}, {size}x{size:<4}  {'  '.join(cells)}", flush=True)
 

@@ -22,12 +22,11 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 
 import numpy as np
 from absl import flags
 
-from benchmarks.common import processors
+from benchmarks.common import processor_time, processors
 from benchmarks.latency import instructions, table_sums
 from tf_lcnn import programs
 
@@ -152,12 +151,7 @@ def table_runs(folder):
 def seconds_of(run):
     """Of the processor's time, the shortest of some runs that follow one another."""
     run()
-    seconds = []
-    for _ in range(RUNS):
-        start = time.thread_time()
-        run()
-        seconds.append(time.thread_time() - start)
-    return min(seconds)
+    return min(processor_time.seconds(run) for _ in range(RUNS))
 
 
 def serve(folder, processor, paths, pipe):

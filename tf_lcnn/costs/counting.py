@@ -151,7 +151,7 @@ def _structure(calls, folded, layers, numbers):
 def _operators(call, folded):
     """How many operators LiteRT has for a call."""
     layer, before = call.layer, call.source
-    # A comparison and a cast.
+    # Both stages; a comparison and a cast.
     if family.of(layer) is not None or isinstance(layer, BinaryActivation):
         return 2
     if id(layer) in folded or isinstance(layer, _NO_OPERATOR) or call.output_shape is None:
