@@ -11,8 +11,10 @@ net sees small images first and learns most of what it learns in a fraction of t
 import keras
 from absl import flags
 
+from benchmarks.common import small_maps
 from tf_lcnn import models, programs
 from tf_lcnn.data import datasets
+from tf_lcnn.graph import intercept
 from tf_lcnn.models import saving
 from tf_lcnn.tasks.classification import Classification
 from tf_lcnn.training import optimizers
@@ -23,7 +25,7 @@ flags.DEFINE_string("data_dir", None, "Folder of `train` and `test`.", required=
 flags.DEFINE_string("path", "runs/resnet18.keras", "Where the net goes.")
 
 # (height and width, epochs, learning rate at the start, which falls to 0 as a cosine).
-STAGES = ((64, 14, 0.05), (96, 6, 0.02), (128, 3, 0.01))
+STAGES = ((64, 14, 0.05), (128, 3, 0.02))
 BATCH = 64
 WEIGHT_DECAY = 0.0005
 
@@ -48,14 +50,15 @@ def main():
             loss=task.loss(),
             metrics=task.metrics(len(dataset.class_names)),
         )
-        model.fit(
-            dataset.training(BATCH, 0, epochs, size, augment=task.augment),
-            epochs=epochs,
-            steps_per_epoch=updates,
-            validation_data=dataset.evaluation("validation", BATCH),
-            shuffle=False,
-            verbose=2,
-        )
+        with intercept.calls(small_maps.calls(model)):
+            model.fit(
+                dataset.training(BATCH, 0, epochs, size, augment=task.augment),
+                epochs=epochs,
+                steps_per_epoch=updates,
+                validation_data=dataset.evaluation("validation", BATCH),
+                shuffle=False,
+                verbose=2,
+            )
         weights = model.get_weights()
     keras.config.set_dtype_policy("float32")
     model = models.build("resnet18", dataset.image_shape, len(dataset.class_names))

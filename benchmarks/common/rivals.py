@@ -33,25 +33,73 @@ def factorized(model, share, images, cache=None):
 
 
 def narrower(model, share):
-    """A chain of convolutions with this share of the filters in all but the last one.
+    """A net of convolutions and residual sums with this share of the filters in all but the last.
 
-    It keeps the filters with the largest L1 norms, and their weights.
+    Those with the largest L1 norms stay, with their weights; layers whose outputs are added up
+    keep the same filters, by the sums of their norms.
+
+    Raises:
+        ValueError: a layer of another kind.
     """
-    chain = [x for x in model.layers if isinstance(x, keras.layers.Conv2D)]
-    if len(chain) + 1 != len(model.layers):
-        raise ValueError(f"{model.name} is no chain of convolutions: width: does not work for it.")
-    kept = [np.arange(chain[0].kernel.shape[2])]
-    for layer in chain[:-1]:
-        norms = np.abs(keras.ops.convert_to_numpy(layer.kernel)).sum(axis=(0, 1, 2))
-        count = max(1, round(share * layer.filters))
-        kept.append(np.sort(np.argsort(-norms)[:count]))
-    kept.append(np.arange(chain[-1].filters))
-    filters = dict(zip(chain, kept[1:], strict=True))
-    made, pairs = rebuild.clone(
-        model, changes=lambda x: {"filters": len(filters[x])} if x in filters else {}
-    )
+    groups, weighted = _groups(model), []
+    norms = {}
+    for layer in model.layers:
+        if isinstance(layer, _MAKING):
+            made = groups[id(layer.output)]
+            norms[made] = norms.get(made, 0) + _norms(layer)
+            weighted.append(layer)
+        elif layer.weights:
+            weighted.append(layer)
+    # All channels of the image, and all answers.
+    kept = dict.fromkeys(groups.values(), slice(None))
+    for group, values in norms.items():
+        if group != groups[id(model.outputs[0])]:
+            count = max(1, round(share * len(values)))
+            kept[group] = np.sort(np.argsort(-values)[:count])
+
+    def changes(layer):
+        if not isinstance(layer, _MAKING):
+            return {}
+        size = "units" if isinstance(layer, keras.layers.Dense) else "filters"
+        return {size: len(np.arange(getattr(layer, size))[kept[groups[id(layer.output)]]])}
+
+    made, pairs = rebuild.clone(model, changes=changes)
     copies = dict(pairs)
-    for layer, inputs, outputs in zip(chain, kept[:-1], kept[1:], strict=True):
-        kernel, *bias = layer.get_weights()
-        copies[layer].set_weights([kernel[:, :, inputs][..., outputs], *(x[outputs] for x in bias)])
+    for layer in weighted:
+        inputs, outputs = kept[groups[id(layer.input)]], kept[groups[id(layer.output)]]
+        values = [x[..., outputs] for x in layer.get_weights()]
+        if isinstance(layer, _MAKING):
+            values[0] = values[0][..., inputs, :]
+        copies[layer].set_weights(values)
     return made
+
+
+_MAKING = (keras.layers.Conv2D, keras.layers.Dense)
+_PASSING = (
+    *(keras.layers.InputLayer, keras.layers.Activation, keras.layers.ReLU, keras.layers.Dropout),
+    *(keras.layers.BatchNormalization, keras.layers.ZeroPadding2D, keras.layers.MaxPooling2D),
+    keras.layers.GlobalAveragePooling2D,
+)
+
+
+def _groups(model):
+    """id of a layer's input or output -> number of its channels; the same where they are added."""
+    groups = {}
+    for layer in model.layers:
+        known = (*_MAKING, *_PASSING, keras.layers.Add)
+        if type(layer) not in known or getattr(layer, "groups", 1) > 1:
+            raise ValueError(
+                f"width: keeps filters of chains and residual nets of convolutions; {layer.name} "
+                f"in {model.name} is a {type(layer).__name__}."
+            )
+        inputs = {groups.setdefault(id(x), id(x)) for x in keras.tree.flatten(layer.input)}
+        output = id(layer.output)
+        if not isinstance(layer, _MAKING):
+            groups.update({x: output for x, group in groups.items() if group in inputs})
+        groups[output] = output
+    return groups
+
+
+def _norms(layer):
+    kernel = np.abs(keras.ops.convert_to_numpy(layer.kernel))
+    return kernel.sum(axis=tuple(range(kernel.ndim - 1)))

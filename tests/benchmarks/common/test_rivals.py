@@ -33,11 +33,38 @@ def test_a_narrower_net_without_filters_that_do_nothing_is_its_parent():
     np.testing.assert_allclose(narrow.predict(images()), model.predict(images()), rtol=1e-5)
 
 
-def test_only_chains_become_narrower():
+def test_a_narrower_residual_net_keeps_the_same_filters_on_both_sides_of_a_sum():
+    """Two layers whose filters 1 and 3 alone do something are added up, batch normalized."""
+    inputs = keras.Input((6, 6, 2))
+    first = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(inputs))
+    x = layers.Conv2D(6, 3, padding="same", activation="relu")(first)
+    x = layers.BatchNormalization()(layers.Conv2D(4, 1, use_bias=False)(x))
+    x = layers.ReLU()(layers.Add()([x, first]))
+    x = layers.GlobalAveragePooling2D()(layers.MaxPooling2D()(x))
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    rng = np.random.default_rng(2)
+    for layer in model.layers:
+        idle = {4: [0, 2], 6: [1, 2, 5]}.get(layer.output.shape[-1], [])
+        values = [rng.uniform(0.5, 1, x.shape) * rng.choice([-1, 1]) for x in layer.get_weights()]
+        if isinstance(layer, layers.BatchNormalization):
+            values = np.abs(values)
+            # Scale, offset and mean.
+            values[:3, idle] = 0
+        else:
+            for x in values:
+                x[..., idle] = 0
+        layer.set_weights(list(values))
+    narrow = rivals.narrower(model, 0.5)
+    assert narrow.count_params() < 0.5 * model.count_params()
+    assert [x.shape[-1] for x in narrow.outputs] == [3]
+    np.testing.assert_allclose(narrow.predict(images()), model.predict(images()), rtol=1e-5)
+
+
+def test_only_chains_and_residual_nets_become_narrower():
     inputs = keras.Input((6, 6, 2))
     x = layers.Conv2D(2, 3, padding="same")(inputs)
-    model = keras.Model(inputs, layers.Add()([x, inputs]), name="residual")
-    with pytest.raises(ValueError, match="residual is no chain of convolutions"):
+    model = keras.Model(inputs, layers.Concatenate(name="both")([x, inputs]), name="joined")
+    with pytest.raises(ValueError, match="both in joined is a Concatenate"):
         rivals.narrower(model, 0.5)
 
 
