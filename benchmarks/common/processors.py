@@ -82,6 +82,10 @@ def main(arguments):
                 "LD_PRELOAD": str(_library(folder)),
                 _VARIABLE: " ".join(map(str, bits)),
             }
+            if any(bits):
+                # What was measured of this processor is not true of that one.
+                cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+                hidden["XDG_CACHE_HOME"] = str(pathlib.Path(cache) / "tf_lcnn" / processor)
             return subprocess.run(command, env={**os.environ, **hidden}).returncode
     except (ValueError, OSError) as error:
         return str(error)
