@@ -11,7 +11,8 @@ by the same program (`compression.reconstruction`), at last with int8 in the loo
     rank:SHARE     factorized: a dictionary row for this share of the channels, coefficients
                    dense, in stock operators
     width:SHARE    dense, with the filters of the parent that have the largest L1 norms (Li et al.,
-                   Pruning Filters for Efficient ConvNets, ICLR 2017); for chains of convolutions
+                   Pruning Filters for Efficient ConvNets, ICLR 2017); for convolutions in a chain
+                   or with residual sums
 
 Files are int8, and the figure is that of the file in LiteRT on test data that nothing was chosen
 by. They run in turn on one thread, what is not an LCNN on XNNPACK. Times that are worth something
