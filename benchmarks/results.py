@@ -32,6 +32,7 @@ def made():
     learned["CIFAR-10"] = read("on_device_cifar10.json")
     found = {
         "quickstart": tables.classifiers(read("quickstart.json")),
+        "processors": tables.processors(read("layers.json")),
         "lookup cost": tables.lookup_cost(growth),
         "decoding": tables.decoding(decoding),
         "distributed": tables.distributed(read("distributed.json")),

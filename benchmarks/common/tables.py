@@ -33,6 +33,25 @@ def lookup_cost(processors):
     return markdown(("k", *sizes), rows)
 
 
+def processors(layers):
+    """The layers of `latency.delegate`, for each processor's name."""
+    rows = []
+    for name, found in layers.items():
+        pairs = ((1e6 * x["dense"]["int8"], 1e6 * x["delegate"]["int8"]) for x in found)
+        times = (f"{dense:.0f} / {delegate:.1f}" for dense, delegate in pairs)
+        means = (f"{_geometric_mean(found, numbers):.2f}x" for numbers in ("int8", "float32"))
+        rows.append((name, *times, *means))
+    heads = [f"{x['channels']}, {x['size']}x{x['size']}" for x in found]
+    columns = "3x3 layers, int8, us: XNNPACK dense / delegate", *heads
+    return markdown((*columns, "the thirteen: int8", "float32"), rows)
+
+
+def _geometric_mean(layers, numbers):
+    """How much faster the delegate is than dense, of a ratio per layer, as often as it is there."""
+    logs = [np.log(x["dense"][numbers] / x["delegate"][numbers]) for x in layers]
+    return float(np.exp(np.average(logs, weights=[x["count"] for x in layers])))
+
+
 def decoding(sets):
     """The figures of `latency.decoding`, for each set's name."""
     rows = []

@@ -2,6 +2,7 @@
 
     python -m benchmarks.latency.delegate
     python -m benchmarks.latency.delegate --only=layers --only=pruned --threads=2
+    python -m benchmarks.latency.delegate --only=layers --json=layers.json --processor=AVX2
 
 Random weights, random input, medians; all files of a part take turns. "Of the bound" is the share
 of the time that the multiplications of both stages take at the machine's peak: the best rate of
@@ -11,6 +12,7 @@ process of its own, and their peak memory is that of loading and running the fil
 
 import dataclasses
 import functools
+import json
 import pathlib
 import tempfile
 
@@ -21,7 +23,7 @@ from absl import flags
 
 from benchmarks.common import networks, rows, timing
 from benchmarks.common.single_layers import FORMATS, dense_layer, layer_file, lookup_layer
-from tf_lcnn import models, profile, programs
+from tf_lcnn import files, models, profile, programs
 from tf_lcnn.compression.convert import lookupify
 from tf_lcnn.lite.choice import choose_lowerings
 from tf_lcnn.lite.converter import to_tflite
@@ -35,6 +37,8 @@ PARTS = ("layers", "pruned", "networks", "threads")
 flags.DEFINE_multi_enum("only", None, PARTS, "The parts to run; default: all.")
 flags.DEFINE_string("kernels", None, "The delegate's kernels, e.g. avx2; default: the fastest.")
 flags.DEFINE_string("folder", None, "Keeps the networks' files for other runs; default: none.")
+flags.DEFINE_string("json", None, "The file that gets the times of layers; default: none.")
+flags.DEFINE_string("processor", None, "What they are named in it, beside others; with --json.")
 
 # Runs in a turn: a single one of a layer is too short to be timed.
 LAYER_BATCH = 8
@@ -117,15 +121,19 @@ def interpreter(content, delegate=False):
 
 
 def time_layers(peak):
-    """Dense, `sparse` with stock operators, and the delegate, for each shape and format."""
+    """Dense, `sparse` with stock operators, and the delegate, for each shape and format.
+
+    Returns:
+        list of dicts, of a layer each: its sizes, and seconds by what runs it and by format.
+    """
     interpreters, counts = [], []
     for channels, size, k, _ in LAYERS:
         dense = dense_layer(channels, size)
         lookup = {name: lookup_layer(channels, size, k, s) for name, s in LAYER_LOOKUPS.items()}
-        files = {name: layer_file(model, name) for name, model in lookup.items()}
+        contents = {name: layer_file(model, name) for name, model in lookup.items()}
         interpreters += [interpreter(layer_file(dense, name)) for name in FORMATS]
-        interpreters += [interpreter(files[name]) for name in FORMATS]
-        interpreters += [interpreter(files[name], delegate=True) for name in FORMATS]
+        interpreters += [interpreter(contents[name]) for name in FORMATS]
+        interpreters += [interpreter(contents[name], delegate=True) for name in FORMATS]
         kernels = [fast.claims.split("; ")[1].split(",")[0] for fast in interpreters[-2:]]
         multiplications = [profile(lookup[name]).multiplications for name in FORMATS]
         counts.append((profile(dense).multiplications, *multiplications, kernels))
@@ -162,6 +170,20 @@ def time_layers(peak):
     judge("int8 against dense int8", 10, geometric_mean(dense[:, 1] / delegate[:, 1]))
     judge("int8 against dense float32", 40, geometric_mean(dense[:, 0] / delegate[:, 1]))
     judge("float32 against dense float32", 14, geometric_mean(dense[:, 0] / delegate[:, 0]))
+    found = []
+    for (channels, size, k, count), times in zip(LAYERS, seconds.tolist(), strict=True):
+        runs = zip(("dense", "sparse", "delegate"), times, strict=True)
+        took = {how: dict(zip(FORMATS, of, strict=True)) for how, of in runs}
+        found.append({"channels": channels, "size": size, "k": k, "count": count, **took})
+    return found
+
+
+def keep(layers):
+    """Adds the times of layers to --json, which may have those of other processors."""
+    path = pathlib.Path(FLAGS.json)
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found[FLAGS.processor] = layers
+    files.write(path, json.dumps(found, indent=1) + "\n")
 
 
 def time_pruned(peak):
@@ -310,11 +332,15 @@ def time_threads(folder):
 
 def main():
     wanted, peak = FLAGS.only or PARTS, Peak()
+    if (FLAGS.json is None) != (FLAGS.processor is None):
+        raise ValueError("--json and --processor go together.")
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(FLAGS.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
         if "layers" in wanted:
-            time_layers(peak)
+            layers = time_layers(peak)
+            if FLAGS.json:
+                keep(layers)
         if "pruned" in wanted:
             time_pruned(peak)
         if "networks" in wanted:
