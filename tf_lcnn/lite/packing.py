@@ -138,17 +138,22 @@ def _merge_buffers(model):
 
 
 def _merge_zeros(model, graph):
-    """Zero biases of as many filters get one scale, for zero is zero in any: they become one."""
+    """Zero biases of as many filters get the same scales, for zero is zero in any, and become one.
+
+    Where there is one scale, LiteRT wants that of the sums.
+    """
     first = {}
     for tensor in graph.tensors:
         data = model.buffers[tensor.buffer].data
-        of_sums = tensor.type == litert.schema.TensorType.INT32 and _scales(tensor) is not None
+        of_sums = tensor.type == litert.schema.TensorType.INT32 and _scales(tensor) > 1
         if of_sums and data is not None and not data.any():
             tensor.quantization = first.setdefault(tuple(tensor.shape), tensor.quantization)
 
 
 def _scales(tensor):
-    return None if tensor.quantization is None else tensor.quantization.scale
+    """How many scales a tensor has."""
+    quantization = tensor.quantization
+    return 0 if quantization is None or quantization.scale is None else len(quantization.scale)
 
 
 def _merge_constants(model, index):
@@ -211,7 +216,7 @@ def _store_sparse(model, graph):
             buffer.data = values.reshape(-1)
             target.buffer, source.buffer = len(model.buffers) - 1, 0
         else:
-            source.sparsity, buffer.data = _csr(values, best[1])
+            source.sparsity, buffer.data = csr(values, best[1])
             source.buffer = len(model.buffers) - 1
     graph.operators = kept
 
@@ -257,7 +262,7 @@ def sparse_store(values):
     return min(stores)
 
 
-def _csr(values, axis):
+def csr(values, axis):
     """(SparsityParametersT, data) of values stored in rows along an axis."""
     schema = litert.schema
     order = [x for x in range(values.ndim - 1) if x != axis] + [axis]
