@@ -307,6 +307,17 @@ def compile_model(settings, model, updates_per_epoch, classes=None):
     model.compile(optimizer, loss=loss, weighted_metrics=metrics)
 
 
+def make_variables(model, batches):
+    """Makes the variables of a compiled model's optimizer and metrics, which stay at their start.
+
+    TensorFlow traces a step that makes some twice, and a training step takes long to trace.
+    """
+    model.optimizer.build(model.trainable_variables)
+    x, *targets = (part[:1] for part in next(iter(batches)))
+    model.compute_metrics(x, targets[0], model(x, training=False), *targets[1:])
+    model.reset_metrics()
+
+
 def evaluate(model, batches):
     return model.evaluate(batches, verbose=0, return_dict=True)
 
