@@ -54,7 +54,6 @@ def test_a_photo_of_parts_is_that_of_the_whole_mosaic(files, photo, name, tmp_pa
 
 
 def test_raw_files_are_read_as_they_are(tmp_path):
-    pytest.importorskip("rawpy")
     path = tmp_path / "raw.dng"
     path.write_bytes(dng(np.full((64, 64), 512, np.uint16), PATTERN))
     np.testing.assert_array_equal(demosaicing.read(path, PATTERN), bayer.read_dng(path)[0])
