@@ -1,43 +1,28 @@
 """`tf-lcnn`: its commands, their help on one screen, one line for what is wrong."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 from PIL import Image
+from support import processes
 from support.helpers import chain
 
 from tf_lcnn import LookupConv2D, profile
 from tf_lcnn.commands import main
 from tf_lcnn.models import pictures
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Lines and columns of a terminal.
 SCREEN = 24, 80
 START = "from tf_lcnn.commands import main; main.main()"
 
 
-def start(*arguments, code=START, folder=ROOT):
-    """A process: commands have flags of equal names, which are global."""
-    kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        cwd=folder,
-        env={**kept, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def ran(*arguments, code=START, **how):
+    """(exit status, output, errors) of a process: commands have flags of equal names."""
+    return outcome(processes.run(code, *arguments, **how))
 
 
-def ended(process):
-    """(exit status, output, errors)."""
-    out, errors = process.communicate()
-    return process.returncode, out, errors
+def outcome(done):
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
@@ -54,9 +39,8 @@ def model(tmp_path):
 
 
 def test_every_command_has_help_that_fits_a_screen():
-    helps = {name: start(name, "--help") for name in main.COMMANDS}
-    for name, process in helps.items():
-        status, out, errors = ended(process)
+    for name in main.COMMANDS:
+        status, out, errors = ran(name, "--help")
         assert (status, errors) == (0, ""), name
         lines = out.splitlines()
         assert len(lines) < SCREEN[0] and max(map(len, lines)) <= SCREEN[1], out
@@ -66,8 +50,7 @@ def test_every_command_has_help_that_fits_a_screen():
 
 
 def test_the_overview_names_all_commands_and_what_is_none_is_refused():
-    processes = [start(*arguments) for arguments in ([], ["--help"], ["fly"], ["--version"])]
-    nothing, asked, wrong, version = map(ended, processes)
+    nothing, asked, wrong, version = ran(), ran("--help"), ran("fly"), ran("--version")
     assert nothing == asked == (0, f"{main.overview()}\n", "")
     lines = main.overview().splitlines()
     assert max(map(len, lines)) <= SCREEN[1] and len(lines) < SCREEN[0]
@@ -76,15 +59,15 @@ def test_the_overview_names_all_commands_and_what_is_none_is_refused():
 
 
 def test_profile_prints_the_table_of_a_file(model, tmp_path):
+    # Not a notice of TensorFlow beside the table, where it is imported either.
+    usual = outcome(processes.run_afresh("-c", START, "profile", tmp_path / "model.keras"))
     given = [
-        [tmp_path / "model.keras"],
         [tmp_path / "model.keras", "--convention=padded"],
         [tmp_path / "none.keras"],
         [],
         [tmp_path / "model.keras", "--input_shape=big"],
     ]
-    processes = [start("profile", *arguments) for arguments in given]
-    usual, padded, missing, unnamed, shapeless = map(ended, processes)
+    padded, missing, unnamed, shapeless = (ran("profile", *arguments) for arguments in given)
     assert usual == (0, f"{profile(model)}\n", "")
     assert padded == (0, f"{profile(model, convention='padded')}\n", "")
     for (status, out, errors), told in [
@@ -108,7 +91,7 @@ def test_profile_draws_the_first_dictionary(tmp_path):
         [lcnn, f"--dictionary={tmp_path / 'first.gif'}", "--mosaic=RGGB"],
         [tmp_path / "dense.keras", out],
     ]
-    drawn, *wrong = map(ended, [start("profile", *arguments) for arguments in given])
+    drawn, *wrong = (ran("profile", *arguments) for arguments in given)
     assert drawn[0] == 0 and drawn[1].endswith("first.png\n"), drawn
     picture = np.asarray(Image.open(tmp_path / "first.png"))
     np.testing.assert_array_equal(picture, pictures.dictionary_image(first, "GBRG"))
@@ -136,9 +119,8 @@ def test_compress_hands_on_what_it_is_given(model, tmp_path):
         "compressing.compress = compress\n"
     )
     command = ["compress", tmp_path / "model.keras", tmp_path / "images.npz"]
-    whole = start(*command, "--speedup=2", "--out=there", code=f"{stub}{START}")
-    processes = [whole, start(*command[:2]), start(*command, folder=tmp_path)]
-    whole, unnamed, wishless = map(ended, processes)
+    whole = ran(*command, "--speedup=2", "--out=there", code=f"{stub}{START}")
+    unnamed, wishless = ran(*command[:2]), ran(*command, folder=tmp_path)
     given = model.name, images.shape, 2.0, None, list(range(9)), "there"
     assert whole == (0, f"{given}\n", "")
     for (status, out, errors), told in [

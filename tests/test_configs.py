@@ -54,6 +54,9 @@ def classified(flags, count):
     else:
         height, width, channels = models.input_shape(flags.model)
         channels = 1 if flags.mosaic else channels
+        if flags.dataset == "imagenet2012":
+            # At their own size these networks are built in tests/models.
+            height = width = 64
         shape = (flags.image_size or height, flags.image_size or width, channels)
     images = np.random.default_rng(0).normal(size=(count, *shape)).astype(np.float32)
     network = {"input_shape": shape, "classes": classes, "mosaic": flags.mosaic}

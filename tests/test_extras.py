@@ -1,31 +1,22 @@
 """What the package does where only its base is installed, and what it says of an extra."""
 
-import os
-import pathlib
 import re
-import subprocess
 import sys
 
 import pytest
+from support import processes
 
 from tf_lcnn import checks
 from tf_lcnn.data import datasets
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 # What the extras bring, each as it is imported; JAX is a backend.
 BROUGHT = ("ai_edge_litert", "tensorflow_datasets", "tensorboard", "segno", "matplotlib", "rawpy")
 
 
 def in_the_base(code):
     """Runs code in a process in which nothing can be imported that an extra brings."""
-    hide = f"import sys; sys.modules.update(dict.fromkeys({BROUGHT!r}))"
-    return subprocess.run(
-        [sys.executable, "-c", f"{hide}\n{code}"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    hide = f"sys.modules.update(dict.fromkeys({BROUGHT!r}))\n"
+    return processes.run(f"{processes.FORGET}{hide}{code}")
 
 
 def test_all_is_imported_counted_and_converted_in_the_base():
@@ -65,15 +56,12 @@ def test_timing_without_litert_is_refused_in_one_line(tmp_path):
         "raise ModuleNotFoundError('No module', name='ai_edge_litert')\n"
     )
     (tmp_path / "model.tflite").write_bytes(b"")
-    kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    done = subprocess.run(
-        [sys.executable, "export/benchmark.py", tmp_path / "model.tflite"],
-        cwd=ROOT,
-        # The processes that time have it too.
-        env={**kept, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = in_the_base(
+        "import runpy\n"
+        f"sys.argv = ['export/benchmark.py', '{tmp_path}/model.tflite']\n"
+        # For the processes that time.
+        f"sys.path.insert(0, '{tmp_path}')\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (

@@ -1,25 +1,9 @@
 """Programs start without noise, and say in one line what is wrong."""
 
 import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-def run(*command, **environment):
-    kept = {k: v for k, v in os.environ.items() if k not in ("TF_CPP_MIN_LOG_LEVEL",)}
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env={**kept, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+from support import processes
 
 
 @pytest.mark.skipif(
@@ -27,9 +11,11 @@ def run(*command, **environment):
 )
 def test_tensorflow_prints_no_notices_and_other_lines_stay():
     code = "import tf_lcnn, keras; keras.ops.zeros(2) + 1; print('done')"
-    silent = run("-c", code)
+    silent = processes.run_afresh("-c", code)
     assert (silent.returncode, silent.stdout, silent.stderr) == (0, "done\n", "")
-    fails = run("-c", "import sys; sys.modules['tensorflow.python'] = None; import tf_lcnn")
+    fails = processes.run_afresh(
+        "-c", "import sys; sys.modules['tensorflow.python'] = None; import tf_lcnn"
+    )
     assert fails.returncode and "tensorflow" in fails.stderr
 
 
@@ -42,7 +28,7 @@ def test_tensorflow_prints_no_notices_and_other_lines_stay():
     ],
 )
 def test_a_program_says_in_one_line_what_is_wrong(arguments, message):
-    done = run("-m", "benchmarks.latency.coding_time", *arguments)
+    done = processes.run_module("benchmarks.latency.coding_time", *arguments)
     assert done.returncode == 1 and not done.stdout
     assert done.stderr.startswith("coding_time.py: ") and message in done.stderr
     assert done.stderr.count("\n") == 1

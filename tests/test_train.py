@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -14,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 from absl.testing import flagsaver
+from support import processes
 
 import train
 from benchmarks.accuracy import runs
@@ -41,16 +41,10 @@ FILES = {
 
 
 def start_train(*args):
-    environment = {
-        **os.environ,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "KERAS_BACKEND": "tensorflow",
-        "PYTHONPATH": str(ROOT),
-    }
     return subprocess.Popen(
         [sys.executable, "train.py", *map(str, args)],
         cwd=ROOT,
-        env=environment,
+        env={**processes.environment(), "KERAS_BACKEND": "tensorflow"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,9 +53,7 @@ def start_train(*args):
 
 def run_train(*args):
     """Runs train.py to its end: an object with returncode, stdout and stderr."""
-    process = start_train(*args)
-    stdout, stderr = process.communicate()
-    return subprocess.CompletedProcess(args, process.returncode, stdout, stderr)
+    return processes.run_file("train.py", *args, KERAS_BACKEND="tensorflow")
 
 
 def succeed(*args):

@@ -3,13 +3,11 @@
 import dataclasses
 import itertools
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
+from support import processes
 from support.helpers import chain, numpy, random, settle
 
 from tf_lcnn import lookupify, profile
@@ -179,7 +177,6 @@ def test_an_interrupted_plan_goes_on_from_the_layers_that_are_done(parent, tmp_p
 
 def test_multiplications_are_planned_where_litert_is_not_installed():
     code = """
-import sys
 sys.modules["ai_edge_litert"] = None
 import keras, numpy as np
 from tf_lcnn.compression import planner
@@ -188,9 +185,7 @@ images = np.random.default_rng(0).normal(size=(5, 6, 6, 2))
 plan = planner.plan(net, 16 * 9 * 2 * 8 - 1, images=images)
 print(plan.cost < plan.dense_cost)
 """
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ
-    )
+    run = processes.run(processes.FORGET + code)
     assert run.stdout == "True\n", run.stderr
 
 

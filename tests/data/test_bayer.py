@@ -122,7 +122,6 @@ def counts(shape, seed=0):
 
 @pytest.mark.parametrize("pattern", patterns.PATTERNS)
 def test_a_dng_gives_its_mosaic_between_black_and_white(tmp_path, pattern):
-    pytest.importorskip("rawpy")
     # The last row is beyond whole tiles.
     values = counts((65, 80))
     (tmp_path / "a.dng").write_bytes(dng(values, pattern, black=64, white=1023))
@@ -133,7 +132,6 @@ def test_a_dng_gives_its_mosaic_between_black_and_white(tmp_path, pattern):
 
 
 def test_what_is_no_raw_file_is_one_line(tmp_path):
-    pytest.importorskip("rawpy")
     whole = dng(counts((64, 80)))
     for name, content in (("text.dng", b"no raw file"), ("cut.dng", whole[: len(whole) // 2])):
         (tmp_path / name).write_bytes(content)

@@ -6,6 +6,7 @@ from PIL import Image
 
 from tests.data.test_bayer import PLACES, linear
 from tests.data.test_photos import write
+from tf_lcnn import models
 from tf_lcnn.data import bayer, datasets, mosaics
 from tf_lcnn.tasks.classification import Classification
 from tf_lcnn.tasks.demosaicing import Demosaicing
@@ -73,6 +74,16 @@ def test_a_data_set_with_classes_gives_mosaics_of_its_images(folder):
     about = data.describe_input()
     assert (about["height"], about["channels"], about["mosaic"]) == (16, 1, "GRBG")
     assert about["mean"] == [0] and about["std"] == [1]
+
+
+def test_a_classifier_of_mosaics_refuses_gray_images(folder):
+    model = models.build("resnet8", input_shape=(16, 16, 1), classes=2, mosaic="GRBG")
+    gray = datasets.load("image_folder", folder, (16, 16), channels=1, preprocessing="0..1")
+    with pytest.raises(ValueError, match=r"^m takes mosaics .* gray images: --mosaic=PATTERN"):
+        gray.refuse_mismatch(model, "m")
+    images = datasets.load("image_folder", folder, (16, 16), preprocessing="0..1")
+    mosaics.of(images, CLEAN).refuse_mismatch(model, "m")
+    gray.refuse_mismatch(models.build("resnet8", input_shape=(16, 16, 1), classes=2), "m")
 
 
 def test_what_makes_no_mosaic_is_one_line(folder, tmp_path):

@@ -1,14 +1,11 @@
 """export/tflite.py and export/benchmark.py: files made and timed, in silence, or one line."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import keras
 import pytest
 from keras import layers
+from support import processes
 from support.helpers import chain
 
 from tf_lcnn import LookupConv2D
@@ -17,22 +14,8 @@ from tf_lcnn.runtime import native
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="export needs the TensorFlow backend"
 )
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 # A delegate in the processes too, where there is one.
 DELEGATE = ["--delegate"] if native.available() else []
-
-
-def run(*command):
-    # TensorFlow sets a level of its own where it was imported.
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +28,7 @@ def exported(tmp_path_factory):
         folder / "model.keras"
     )
     how = ("--quantize=int8", "--lowering=sparse", "--examples=20")
-    done = run("export/tflite.py", f"--model={folder / 'model.keras'}", *how)
+    done = processes.run_file("export/tflite.py", f"--model={folder / 'model.keras'}", *how)
     assert done.returncode == 0, done.stderr
     return done, folder / "model.tflite"
 
@@ -61,7 +44,7 @@ def test_a_file_is_exported_and_nothing_else_is_printed(exported):
 
 def test_files_are_timed_in_silent_processes_and_the_turns_are_told(exported):
     _, path = exported
-    done = run("export/benchmark.py", path, "--runs=3", "--batch=2", "--threads=2")
+    done = processes.run_file("export/benchmark.py", path, "--runs=3", "--batch=2", "--threads=2")
     assert (done.returncode, done.stderr) == (0, "")
     turns, head, row = done.stdout.splitlines()
     assert turns == "3 turns of 2 runs, warm; 2 threads; times of one run"
@@ -71,7 +54,9 @@ def test_files_are_timed_in_silent_processes_and_the_turns_are_told(exported):
 @pytest.mark.slow
 def test_a_single_run_is_said_to_be_cold_and_the_delegate_has_a_row(exported):
     _, path = exported
-    done = run("export/benchmark.py", path, "--runs=2", "--batch=1", "--profile", *DELEGATE)
+    done = processes.run_file(
+        "export/benchmark.py", path, "--runs=2", "--batch=1", "--profile", *DELEGATE
+    )
     assert (done.returncode, done.stderr) == (0, "")
     whole, profile = done.stdout.split("\n\n")
     turns, _, *rows = whole.splitlines()
@@ -94,6 +79,6 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path):
         (("export/benchmark.py",), "Name the .tflite files to time"),
         (("export/tflite.py", f"--model={noise}"), "noise.tflite is damaged"),
     ]:
-        done = run(*command)
+        done = processes.run_file(*command)
         assert done.returncode == 1 and not done.stdout
         assert done.stderr.count("\n") == 1 and told in done.stderr

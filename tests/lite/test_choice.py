@@ -1,6 +1,7 @@
 """Lowerings, their costs, int8, metadata, and the programs around the file."""
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -41,6 +42,20 @@ def trained():
     batches = images.training(64, 0, 12, 0, augment=Classification().augment)
     model.fit(batches, steps_per_epoch=20, epochs=12, callbacks=[bound], verbose=0)
     return model, images
+
+
+@pytest.fixture(scope="module")
+def plain(trained, tmp_path_factory):
+    """The report of its file in float32, by lowering."""
+    model, images = trained
+    test, path = images.evaluation("test", 100), tmp_path_factory.mktemp("plain") / "m.tflite"
+    return functools.cache(lambda way: export.export(model, path, test, lowering=way))
+
+
+@pytest.fixture(scope="module")
+def content(trained):
+    """The bytes of its file."""
+    return export.convert(trained[0])
 
 
 @pytest.fixture(scope="module")
@@ -213,17 +228,17 @@ def test_unknown_ways_are_refused():
 
 @pytest.mark.parametrize("quantize", ["float16", "dynamic", "int8"])
 @pytest.mark.parametrize("way", ["sparse", "folded"])
-def test_quantized_files_keep_the_accuracy(trained, examples, quantize, way, tmp_path):
+def test_quantized_files_keep_the_accuracy(trained, plain, examples, quantize, way, tmp_path):
     model, images = trained
     path = tmp_path / "model.tflite"
     test = images.evaluation("test", 100)
-    plain = export.export(model, tmp_path / "float.tflite", test, lowering=way)
     report = export.export(model, path, test, lowering=way, quantize=quantize, calibration=examples)
     assert report.proof.keras_score > 0.8
     assert report.proof.keras_score - report.proof.tflite_score <= 0.01
     assert report.proof.decibels > {"float16": 55, "dynamic": 25, "int8": 20}[quantize]
     # Without sparse storage, P of eight-bit zeros is as large as its float32 non-zeros.
-    assert report.bytes < (1.1 if (quantize, way) == ("dynamic", "sparse") else 0.9) * plain.bytes
+    share = 1.1 if (quantize, way) == ("dynamic", "sparse") else 0.9
+    assert report.bytes < share * plain(way).bytes
     sparse = [t for t in interpreter.parse(path.read_bytes()).subgraphs[0].tensors if t.sparsity]
     assert bool(sparse) == (way == "sparse" and quantize != "dynamic")
     json.dumps(report.as_dict())
@@ -368,8 +383,7 @@ def test_a_file_without_metadata_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 4, 20, 1000, 0.5, 0.99])
-def test_a_file_cut_short_is_an_error_not_a_crash(trained, kept, tmp_path):
-    content = export.convert(trained[0])
+def test_a_file_cut_short_is_an_error_not_a_crash(content, kept, tmp_path):
     path = tmp_path / "cut.tflite"
     path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
     with pytest.raises(ValueError, match=r"cut\.tflite (is damaged|is no \.tflite)"):

@@ -6,7 +6,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from support.helpers import chain, numpy, random
 
-from tf_lcnn import profile
+from tf_lcnn import LookupConv2D, profile
 from tf_lcnn.compression import rounding
 from tf_lcnn.compression.convert import lookupify
 from tf_lcnn.compression.reconstruction import Schedule, reconstruct
@@ -16,6 +16,7 @@ from tf_lcnn.lite.choice import choose_lowerings
 from tf_lcnn.lite.proof import signal_to_noise
 from tf_lcnn.runtime import native
 from tf_lcnn.runtime.interpreter import Interpreter, parse
+from tf_lcnn.training import callbacks
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="export needs the TensorFlow backend"
@@ -95,6 +96,60 @@ def test_dictionaries_are_stored_in_few_bits(lcnn, images, quantize, of_d):
     assert found[6] == (full, TYPES.INT4)
 
 
+@pytest.fixture(scope="module")
+def normalized():
+    """Batch normalization, strides, groups, and a layer that is called twice."""
+    keras.utils.set_random_seed(0)
+    again = LookupConv2D(16, 3, 8, padding="same", activation="relu")
+    model = chain(
+        (12, 12, 8),
+        *(keras.layers.Conv2D(16, 3, padding="same"), again, again),
+        LookupConv2D(24, 3, 8, padding="same", groups=2, use_bias=False),
+        *(keras.layers.BatchNormalization(), keras.layers.ReLU()),
+        keras.layers.Conv2D(32, 1, use_bias=False),
+        *(keras.layers.BatchNormalization(), keras.layers.ReLU()),
+        *(LookupConv2D(24, 1, 8, strides=2) for _ in range(2)),
+        *(keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(6)),
+    )
+    callbacks.project(model, 3)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(rng.normal(size=layer.gamma.shape))
+            layer.moving_variance.assign(rng.uniform(0.2, 3, layer.gamma.shape))
+    return model
+
+
+@pytest.mark.parametrize("quantize", ["int4", "int4_per_tensor", "binary_per_tensor"])
+def test_a_file_has_the_scales_that_its_format_says(normalized, images, quantize):
+    weights = normalized.get_weights()
+    rounding.keep(normalized, images.shape[1:], quantize)
+    content = converted(normalized, quantize, images)
+    outputs = Interpreter(content=content).predict(images)
+    assert signal_to_noise(numpy(normalized(images)), outputs) > 30
+    normalized.set_weights(weights)
+    model = parse(content)
+    graph, found = model.subgraphs[0], []
+    for operator in graph.operators:
+        tensors = [graph.tensors[i] for i in operator.inputs if i >= 0]
+        constants = [x for x in tensors if model.buffers[x.buffer].data is not None]
+        scaled = [x.quantization for x in constants if x.quantization.scale is not None]
+        found += [(len(x.scale), len(x.zeroPoint)) for x in scaled]
+    # Those of the first layer and its biases stand first.
+    assert found[:2] == [(16, 16)] * 2
+    if quantize == "int4":
+        assert min(found) == (6, 6)
+    else:
+        assert len(found) > 10 and set(found[2:]) == {(1, 1)}
+
+
+def test_one_scale_takes_what_the_profile_says_off(lcnn, images):
+    sizes = {x: len(converted(lcnn, x, images)) for x in ("int4", "int4_per_tensor")}
+    said = {x: profile(lcnn).file_size(x) for x in sizes}
+    less, said = (x["int4"] - x["int4_per_tensor"] for x in (sizes, said))
+    assert less > 1000 and abs(less - said) < 0.05 * less
+
+
 def test_int4_and_int8_of_the_same_levels_give_the_same(lcnn, images, monkeypatch):
     packed = converted(lcnn, "int4", images)
     monkeypatch.setattr(narrow, "narrowed", lambda content: content)
@@ -158,7 +213,9 @@ def test_training_with_few_levels_gains_what_rounding_loses(lcnn, images, quanti
 
 
 def test_bad_input_is_refused_in_one_line(lcnn, images, tmp_path):
-    with pytest.raises(ValueError, match="float16, dynamic, int8, int4, ternary, binary, or None"):
+    with pytest.raises(
+        ValueError, match="binary, int4_per_tensor, ternary_per_tensor, binary_per_t"
+    ):
         converter.check_quantization("int2")
     with pytest.raises(ValueError, match="few levels, which lowering='folded' does not keep"):
         choose_lowerings(lcnn, "folded", quantize="int4")

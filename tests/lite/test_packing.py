@@ -91,6 +91,13 @@ def test_a_sparse_tensor_that_would_be_smaller_dense_is_dense():
     assert constant_bytes(parse(after)) < constant_bytes(parse(before))
 
 
+def test_weights_of_zeros_alone_are_stored_dense():
+    zeros = keras.layers.Conv2D(8, 3, kernel_initializer="zeros", bias_initializer="ones")
+    content = converted(chain((8, 8, 8), zeros))
+    outputs = Interpreter(content=content).predict(random((1, 8, 8, 8)))
+    np.testing.assert_array_equal(outputs, np.ones((1, 6, 6, 8)))
+
+
 def test_what_is_alike_is_there_once(model):
     parsed = parse(converted(model, "int8"))
     (graph,), data = parsed.subgraphs, [bytes(x.data) for x in parsed.buffers if x.data is not None]

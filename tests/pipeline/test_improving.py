@@ -1,15 +1,11 @@
 """Photos through files: every kind of photo, tiles, what stands in the file, and one line."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
+from support import processes
 from support.helpers import chain
 
 from tf_lcnn.data import photos
@@ -20,7 +16,6 @@ from tf_lcnn.pipeline import improving
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="export needs the TensorFlow backend"
 )
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def blur(size=(None, None)):
@@ -135,16 +130,8 @@ def test_a_file_of_one_size_takes_photos_of_any(files):
         np.testing.assert_allclose(made[inside, inside], expected[inside, inside], atol=1)
 
 
-def run(*given, code="from tf_lcnn.commands import main; main.main()"):
-    kept = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, "run", *map(str, given)],
-        cwd=ROOT,
-        env={**kept, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(*given):
+    done = processes.run("from tf_lcnn.commands import main; main.main()", "run", *given)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -1,11 +1,9 @@
 """Fine-tuning: sizes from loose to tight, dead rows, the teacher's part of the labels."""
 
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
+from support import processes
 from support.helpers import chain, numpy, random, settle
 
 from tf_lcnn import LookupConv2D
@@ -311,12 +309,7 @@ def test_a_model_that_was_taught_loads_in_a_process_that_imports_the_library_alo
         "import sys, keras, tf_lcnn; "
         "print(type(keras.models.load_model(sys.argv[1]).loss).__name__)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "taught.keras"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = processes.run(code, tmp_path / "taught.keras")
     assert done.stdout == "DistillationLoss\n", done.stderr
 
 

@@ -228,6 +228,8 @@ def fit(settings, team, dataset, start, made_callbacks):
     if done:
         # Keras makes metrics with the first batch: these go on from the sums of the epoch.
         starting.evaluate(start.model, held_out.take(1))
+    elif keras.backend.backend() == "tensorflow" and not FLAGS.distribute:
+        starting.make_variables(start.model, held_out)
     verbose = "auto" if sys.stdout.isatty() else 0
     # Of a run within an epoch there are two calls.
     whole = run_callbacks.Whole(

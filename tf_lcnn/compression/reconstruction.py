@@ -99,9 +99,9 @@ def reconstruct(
         schedule: a Schedule; None takes the default one.
         labels: of the images, where there are some: class numbers for a net of logits, or wanted
             outputs. The whole net is then fitted to them as much as to the parent.
-        quantize: None, or one of `levels.FORMATS` ("int8", "int4", "ternary", "binary") for a last
-            phase in which weights and activations are rounded as LiteRT rounds them. Below int8
-            the model has the rounded weights in the end.
+        quantize: None, or one of `levels.FORMATS` ("int8", "int4", "ternary", "binary", and the
+            last three "_per_tensor") for a last phase in which weights and activations are rounded
+            as LiteRT rounds them. Below int8 the model has the rounded weights in the end.
         seed: of batches and crops.
         progress: called with (name of the phase, updates done, updates in all, relative error of
             the last updates, seconds that are left) now and then.

@@ -7,8 +7,9 @@
 
 D and P have a scale per filter, without an offset; S and the outputs of layers one scale and
 offset each, from the range that they take on real images. Batch normalization does not change
-what P is rounded to, for it scales whole filters, and what becomes one operator in LiteRT is
-rounded once: a convolution, its batch normalization and its ReLU. Gradients pass as if nothing
+what P is rounded to, for it scales whole filters; where all of P has one scale, what is rounded is
+P times it. What becomes one operator in LiteRT is rounded once: a convolution, its batch
+normalization and its ReLU. Gradients pass as if nothing
 were rounded, and stop where a value is clipped. The kernels of layers that stayed dense are
 rounded in formats below int8 alone (`layers.levels`), the input of the model is not.
 
@@ -61,17 +62,17 @@ class StageRounding:
 
     Args:
         low, high: the range of S.
-        weights: a `levels.Format`.
+        format: a `levels.Format`.
+        normalization: the BatchNormalization that the file folds into the layer, or None.
     """
 
-    def __init__(self, low, high, weights):
-        self.low, self.high, self.weights = low, high, weights
+    def __init__(self, low, high, format, normalization):
+        self.low, self.high = low, high
+        self.format, self.normalization = format, normalization
 
-    def dictionary(self, dictionary):
-        return levels.on_grid(dictionary, self.weights.dictionary)
-
-    def coefficients(self, coefficients):
-        return levels.on_grid(coefficients, self.weights.coefficients)
+    def weights(self, dictionary, coefficients):
+        sizes = levels.filter_sizes(self.format, self.normalization)
+        return levels.lookups_on_grid(dictionary, coefficients, self.format, sizes)
 
     def looked_up(self, s):
         return on_grid(s, self.low, self.high)
@@ -84,11 +85,8 @@ class _Watch:
         self.low = self.high = 0.0
         self.rows = 0.0
 
-    def dictionary(self, dictionary):
-        return dictionary
-
-    def coefficients(self, coefficients):
-        return coefficients
+    def weights(self, dictionary, coefficients):
+        return dictionary, coefficients
 
     def looked_up(self, s):
         values = np.asarray(ops.convert_to_numpy(s))
@@ -102,8 +100,8 @@ def rounded(model, images, quantize="int8"):
     """Within this context the model's layers, and models that share them, compute as in int8.
 
     The dictionary rows are scaled first until all channels of S have one range, as the export
-    scales them; that changes nothing of what the layers compute. A model has to be compiled anew
-    inside, for a compiled one does not change.
+    scales them, or all rows one scale where D has one in the file; that changes nothing of what the
+    layers compute. A model has to be compiled anew inside, for a compiled one does not change.
 
     Args:
         model: an LCNN with one input.
@@ -112,22 +110,23 @@ def rounded(model, images, quantize="int8"):
     """
     layers = [x for x in lookup_layers(model) if _channels_last(x)]
     calls = trace(model, images.shape[1:])
-    equalize(model, layers, images)
+    formats, folded = levels.layer_formats(calls, quantize), folding.folded(calls)
+    formats = {layer: levels.FORMATS[name] for layer, name in formats.items()}
+    of_layers = [formats.get(layer, levels.FORMATS["int8"]) for layer in layers]
+    equalize(model, layers, images, of_layers)
     ends = list(dict.fromkeys(call.layer for call in calls if _is_rounded(call, calls)))
     stages, outputs = _ranges(model, layers, ends, images)
-    formats = levels.layer_formats(calls, quantize)
     rounds = {
         end: functools.partial(_rounded_call, *r) for end, r in zip(ends, outputs, strict=True)
     }
     kernels = {
-        layer: functools.partial(_narrow_call, layer, levels.FORMATS[name].kernel)
-        for layer, name in formats.items()
-        if name in levels.NARROW and layer not in layers
+        layer: functools.partial(_narrow_call, layer, format, folded.get(layer))
+        for layer, format in formats.items()
+        if format.kernel < 255 and layer not in layers
     }
     try:
-        for layer, (low, high) in zip(layers, stages, strict=True):
-            weights = levels.FORMATS[formats.get(layer, "int8")]
-            layer.rounding = StageRounding(low, high, weights)
+        for layer, (low, high), format in zip(layers, stages, of_layers, strict=True):
+            layer.rounding = StageRounding(low, high, format, folded.get(layer))
         with intercept.calls(kernels), intercept.calls(rounds):
             yield
     finally:
@@ -146,29 +145,34 @@ def keep(model, input_shape, quantize):
         input_shape: of one input, without the batch.
         quantize: one of `levels.NARROW`.
     """
-    formats = levels.layer_formats(trace(model, input_shape), quantize)
+    calls = trace(model, input_shape)
+    folded = folding.folded(calls)
     sharing = [x for x in lookup_layers(model) if x.dictionary_owner is not None]
     shared = {*sharing, *(x.dictionary_owner for x in sharing)}
-    for layer, name in formats.items():
-        weights = levels.FORMATS[name]
+    for layer, name in levels.layer_formats(calls, quantize).items():
         if name not in levels.NARROW:
             continue
+        format = levels.FORMATS[name]
+        sizes = levels.filter_sizes(format, folded.get(layer))
         if family.of(layer) is None:
-            layer.kernel.assign(levels.on_grid(layer.kernel.value, weights.kernel))
+            layer.kernel.assign(levels.on_grid(layer.kernel.value, format.kernel, sizes))
             continue
+        dictionary, coefficients = levels.lookups_on_grid(
+            layer.dictionary.value, layer.sparse_coefficients(), format, sizes
+        )
         if layer not in shared:
-            layer.dictionary.assign(levels.on_grid(layer.dictionary.value, weights.dictionary))
-        coefficients = layer.sparse_coefficients()
-        layer.coefficients.assign(levels.on_grid(coefficients, weights.coefficients))
+            layer.dictionary.assign(dictionary)
+        layer.coefficients.assign(coefficients)
 
 
 def _rounded_call(low, high, run, *args, **kwargs):
     return on_grid(run(*args, **kwargs), low, high)
 
 
-def _narrow_call(layer, count, run, inputs, **_):
+def _narrow_call(layer, format, normalization, run, inputs, **_):
     """A dense layer or a 2-D convolution with its kernel in few levels."""
-    kernel = levels.on_grid(ops.cast(layer.kernel, layer.compute_dtype), count)
+    sizes = levels.filter_sizes(format, normalization)
+    kernel = levels.on_grid(ops.cast(layer.kernel, layer.compute_dtype), format.kernel, sizes)
     product = layer.convolution_op if isinstance(layer, kl.Conv2D) else ops.matmul
     outputs = with_bias(layer, product(inputs, kernel))
     return outputs if layer.activation is None else layer.activation(outputs)
@@ -211,20 +215,26 @@ def _watching(model, layers, images, see=None):
     return watches
 
 
-def equalize(model, layers, images):
+def equalize(model, layers, images, formats):
     """Scales dictionary rows until all channels of S have the same range; see `lite.ranges`.
+
+    Where D has one scale in the file, all rows get one.
 
     Args:
         model: the model of the layers.
         layers: lookup layers, channels_last.
         images: float32 array (count, ...).
+        formats: the `levels.Format` of each layer.
     """
-    for layer, watch in zip(layers, _watching(model, layers, images), strict=True):
+    watches = _watching(model, layers, images)
+    for layer, watch, format in zip(layers, watches, formats, strict=True):
         rows = np.asarray(watch.rows, np.float32)
         dictionary = np.array(ops.convert_to_numpy(layer.dictionary))
         # Rows of several groups, or that layers share, are scaled by the export alone.
         if layer.groups > 1 or layer.dictionary_owner is not None or rows.ndim == 0:
             continue
+        if format.per_tensor:
+            rows = ops.convert_to_numpy(levels.row_scales(layer.dictionary.value, format))
         scale = np.where(rows > 0, rows / rows.max(initial=1e-30), 1.0).astype(np.float32)
         # As before, D and P are alike in size.
         middle = np.exp(np.log(scale).mean())

@@ -7,9 +7,9 @@ from tf_lcnn.layers import levels
 # Bits of a weight, and of one of D where that differs. LiteRT has no smaller integers than 2 bits.
 _BITS = {"float32": 32, "float16": 16, **{name: 8 for name in levels.FORMATS}}
 _BITS |= {name: 4 for name in levels.NARROW}
-_DICTIONARY_BITS = {**_BITS, "ternary": 2, "binary": 2}
+_DICTIONARY_BITS = _BITS | {name: 2 for name, x in levels.FORMATS.items() if x.dictionary <= 3}
 # Of a kernel that is a matrix to LiteRT.
-_POINTWISE_BITS = {**_BITS, "binary": 2}
+_POINTWISE_BITS = _BITS | {name: 2 for name in levels.BINARY}
 
 NUMBERS = tuple(_BITS)
 
@@ -34,9 +34,9 @@ def lookup_layer(shape, lookups, numbers, dictionary=True):
     bits = _BITS[numbers]
     stored = max(1, bits // 8)
     second = min(sparse_bytes((taps, k, n), lookups, stored), math.ceil(bits * taps * k * n / 8))
-    scales = 4 * k if numbers in levels.FORMATS else 0
+    scales = 4 * k if _has_scales_per_filter(numbers) else 0
     # Below int8 the scale of S is 1, and biases have the scales of P.
-    shared = 4 * n if numbers in levels.NARROW else 0
+    shared = 4 * n if scales and numbers in levels.NARROW else 0
     return first + second + scales + per_filter(n, numbers) - shared
 
 
@@ -47,8 +47,12 @@ def kernel(weights, n, numbers, pointwise=False):
 
 
 def per_filter(n, numbers):
-    """Bytes of biases, and of the scales of weights and biases where these are integers."""
-    return (12 if numbers in levels.FORMATS else 4) * n
+    """Bytes of biases, and of the scales of weights and biases where each filter has its own."""
+    return (12 if _has_scales_per_filter(numbers) else 4) * n
+
+
+def _has_scales_per_filter(numbers):
+    return numbers in levels.FORMATS and not levels.FORMATS[numbers].per_tensor
 
 
 def structure(operators, constants, sparse, filters, numbers):
@@ -56,7 +60,8 @@ def structure(operators, constants, sparse, filters, numbers):
 
     Args:
         operators, constants, sparse: how many there are; `sparse` of the constants.
-        filters: how many filters products have; for as many there is one vector of zero points.
+        filters: how many filters products have, rows of dictionaries among them, from the first
+            layer on: a pair for each. For as many there is one vector of zero points.
         numbers: one of `NUMBERS`.
     """
     size = _FILE + _OPERATOR * operators + _CONSTANT * constants + _SPARSE * sparse
@@ -64,6 +69,9 @@ def structure(operators, constants, sparse, filters, numbers):
         return size + _DEQUANTIZE * constants
     if numbers not in levels.FORMATS:
         return size
+    if levels.FORMATS[numbers].per_tensor:
+        # The first layer has int8, and scales of its own.
+        filters = filters[:2]
     # Float inputs and outputs are quantized and back.
     tensors = operators + 2 + constants
     return size + 2 * _OPERATOR + _QUANTIZED * tensors + 8 * sum(set(filters))

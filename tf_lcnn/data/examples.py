@@ -4,11 +4,13 @@ Splits: *test* is for the final figure only, *validation* is held out of the tra
 Both are the same in every run, whatever its seed.
 """
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_lcnn import checks
 from tf_lcnn.data.records import Indexed
+from tf_lcnn.layers.depth_to_space import SpaceToDepth
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_SHARE = 0.1
@@ -246,10 +248,21 @@ class Labeled(Examples):
                 f"{name} takes {self.noun} {model.input_shape[1:]} of {model.output_shape[-1]} "
                 f"classes, but {self.name} has {self.example_shape} and {len(self.class_names)}."
             )
+        if _takes_mosaics(model) and "mosaic" not in self.network:
+            raise ValueError(
+                f"{name} takes mosaics of a sensor, in tiles of 2x2, and {self.name} gives gray "
+                "images: --mosaic=PATTERN, the one of its training, makes mosaics of color ones."
+            )
 
     def describe_input(self):
         """What an app has to give the network, as plain Python types; see `lite.metadata`."""
         raise NotImplementedError
+
+
+def _takes_mosaics(model):
+    """Whether a model's first layer packs tiles of one channel."""
+    layers = [x for x in model.layers if not isinstance(x, keras.layers.InputLayer)]
+    return model.input_shape[-1] == 1 and isinstance(layers[0], SpaceToDepth)
 
 
 def own_rows(count, batch_size, share):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import layers as kl
+from keras import ops
 
 # What the kernel computes has the filters on the channels axis, and nothing comes after it but
 # bias and activation. Layers from elsewhere say so by a class attribute `is_linear`.
@@ -67,3 +68,9 @@ def affine(normalization):
     if normalization.center:
         offset = offset + keras.ops.convert_to_numpy(normalization.beta)
     return scale.astype(np.float32), offset.astype(np.float32)
+
+
+def scale(normalization):
+    """The scale of `affine` as a tensor, of what the variables are when it is computed."""
+    scale = ops.rsqrt(normalization.moving_variance + normalization.epsilon)
+    return scale * normalization.gamma if normalization.scale else scale

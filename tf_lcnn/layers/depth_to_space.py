@@ -61,8 +61,8 @@ class SpaceToDepth(keras.layers.Layer):
 
     The inverse of `DepthToSpace`. The 1x1 dictionary stage of a lookup layer behind it is an r x r
     convolution of stride r: a dictionary vector is then a tile of r x r pixels. In a file they
-    stay two operators: in float32 one is twice as fast, in int8 it takes 1.5 times as long, and
-    the native delegate takes dictionary stages of one tap.
+    stay two operators: one is faster in float32, and slower in int8 (`docs/results.md`, of RAW
+    mosaics), and the native delegate takes dictionary stages of one tap.
 
     Args:
         block_size: r.

@@ -351,8 +351,7 @@ class LookupLayer:
     def _look_up(self, inputs):
         dictionary, coefficients = self._cast_weights()
         if self.rounding is not None:
-            dictionary = self.rounding.dictionary(dictionary)
-            coefficients = self.rounding.coefficients(coefficients)
+            dictionary, coefficients = self.rounding.weights(dictionary, coefficients)
         if self.rounding is None and self.forward_path(inputs.shape) == "folded":
             kernel = sparsity.to_kernel(dictionary, coefficients, self.groups)
             outputs = self._by_kernel(inputs, kernel)

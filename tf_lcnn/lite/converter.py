@@ -30,8 +30,8 @@ def to_tflite(
         input_shape: of the input, with the batch of 1; None for a size that is open.
         variables: tf.Variables that the function reads; they become constants.
         quantize: None; "float16", weights stored so; "dynamic", weights in int8; "int8",
-            weights and activations; "int4", "ternary" and "binary", the same, of weights that are
-            on that grid already (`layers.levels`).
+            weights and activations; "int4", "ternary" and "binary", with "_per_tensor" or without,
+            the same, of weights that are on that grid already (`layers.levels`).
         calibration: for "int8" and what is below it, real inputs of one size, in any form that
             `checks.inputs` takes: their ranges become those of the activations.
         io: for "int8", the type of input and output, "float32" or "int8".

@@ -19,6 +19,9 @@ from tf_lcnn.runtime.interpreter import operator_names, parse
 # LiteRT's schema aligns the data of buffers so (force_align).
 _ALIGNMENT = 16
 
+# Of a value of weights that are no bytes.
+_BYTES = {litert.schema.TensorType.FLOAT32: 4, litert.schema.TensorType.FLOAT16: 2}
+
 # What a DENSIFY takes in the file beside the values and indices of its tensor.
 _OPERATOR_BYTES = 250
 
@@ -138,17 +141,22 @@ def _merge_buffers(model):
 
 
 def _merge_zeros(model, graph):
-    """Zero biases of as many filters get one scale, for zero is zero in any: they become one."""
+    """Zero biases of as many filters get the same scales, for zero is zero in any, and become one.
+
+    Where there is one scale, LiteRT wants that of the sums.
+    """
     first = {}
     for tensor in graph.tensors:
         data = model.buffers[tensor.buffer].data
-        of_sums = tensor.type == litert.schema.TensorType.INT32 and _scales(tensor) is not None
+        of_sums = tensor.type == litert.schema.TensorType.INT32 and _scales(tensor) > 1
         if of_sums and data is not None and not data.any():
             tensor.quantization = first.setdefault(tuple(tensor.shape), tensor.quantization)
 
 
 def _scales(tensor):
-    return None if tensor.quantization is None else tensor.quantization.scale
+    """How many scales a tensor has."""
+    quantization = tensor.quantization
+    return 0 if quantization is None or quantization.scale is None else len(quantization.scale)
 
 
 def _merge_constants(model, index):
@@ -211,7 +219,7 @@ def _store_sparse(model, graph):
             buffer.data = values.reshape(-1)
             target.buffer, source.buffer = len(model.buffers) - 1, 0
         else:
-            source.sparsity, buffer.data = _csr(values, best[1])
+            source.sparsity, buffer.data = csr(values, best[1])
             source.buffer = len(model.buffers) - 1
     graph.operators = kept
 
@@ -235,8 +243,9 @@ def dense(tensor, data):
         np.asarray(x.values, np.int64) for x in (last.arraySegments, last.arrayIndices)
     )
     row = np.repeat(np.arange(len(segments) - 1), np.diff(segments))
-    values = data.reshape(len(indices), -1)
-    dense = np.zeros((len(segments) - 1, shape[-1], values.shape[-1]), np.uint8)
+    size = len(data) // len(indices) if len(indices) else _BYTES.get(tensor.type, 1)
+    values = data.reshape(len(indices), size)
+    dense = np.zeros((len(segments) - 1, shape[-1], size), np.uint8)
     dense[row, indices] = values
     return dense.reshape(*shape, -1)
 
@@ -257,7 +266,7 @@ def sparse_store(values):
     return min(stores)
 
 
-def _csr(values, axis):
+def csr(values, axis):
     """(SparsityParametersT, data) of values stored in rows along an axis."""
     schema = litert.schema
     order = [x for x in range(values.ndim - 1) if x != axis] + [axis]

@@ -24,7 +24,7 @@ MINIMUM_DECIBELS = {
     **dict.fromkeys(levels.FORMATS, 10.0),
     # With binary activations it is less, 9.2 on digits: what int8 rounds across their threshold
     # becomes the other number. Binary weights that were not trained so kept -1 and -2 dB.
-    "binary": 6.0,
+    **dict.fromkeys(levels.BINARY, 6.0),
 }
 
 

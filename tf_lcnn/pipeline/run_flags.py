@@ -114,7 +114,8 @@ flags.DEFINE_boolean("test_only", False, "Only test the model of --retrain, or o
 flags.DEFINE_boolean("benchmark", False, "Only print what the model costs.")
 flags.DEFINE_boolean("tensorboard", False, "Write TensorBoard logs too.")
 flags.DEFINE_enum(
-    "numbers", "float32", ["float32", *levels.FORMATS], "Of the .tflite; the net is fitted to them."
+    *("numbers", "float32", ["float32", *levels.FORMATS]),
+    "Of the .tflite; the net is fitted to them. per_tensor: one scale for all of D, P or a kernel.",
 )
 flags.DEFINE_boolean("export", True, "Write a .tflite and prove it on the whole test set.")
 

@@ -12,7 +12,7 @@ from tf_lcnn.compression import coding, decisions, planner, reconstruction, size
 from tf_lcnn.compression.convert import lookupify
 from tf_lcnn.graph.rebuild import in_precision
 from tf_lcnn.graph.trace import sublayers
-from tf_lcnn.layers import binary
+from tf_lcnn.layers import binary, levels
 from tf_lcnn.lite import plan_prices, prices
 from tf_lcnn.models import saving, zoo
 from tf_lcnn.pipeline import compressing, sizing
@@ -94,7 +94,7 @@ def prepare(settings, dataset, parent, plan):
         model = coded_model(settings, parent, plan, dataset)
     else:
         model = fresh_model(settings, **dataset.network)
-    if settings.numbers == "binary" and not any(
+    if settings.numbers in levels.BINARY and not any(
         isinstance(x, binary.BinaryActivation) for x in model.layers
     ):
         model = binary.binary_activations(model)
@@ -305,6 +305,17 @@ def compile_model(settings, model, updates_per_epoch, classes=None):
     )
     # Weights come only with what fills up a batch of several hosts.
     model.compile(optimizer, loss=loss, weighted_metrics=metrics)
+
+
+def make_variables(model, batches):
+    """Makes the variables of a compiled model's optimizer and metrics, which stay at their start.
+
+    TensorFlow traces a step that makes some twice, and a training step takes long to trace.
+    """
+    model.optimizer.build(model.trainable_variables)
+    x, *targets = (part[:1] for part in next(iter(batches)))
+    model.compute_metrics(x, targets[0], model(x, training=False), *targets[1:])
+    model.reset_metrics()
 
 
 def evaluate(model, batches):

@@ -25,8 +25,8 @@ _CONVOLUTIONS = {"CONV_2D": (1, 2), "DEPTHWISE_CONV_2D": (1, 2)}
 def reach(content, name="the model"):
     """How many pixels around its own an output of a .tflite depends on, at most.
 
-    It follows from the operators: a convolution looks as far as its kernel, and depth_to_space
-    makes pixels smaller.
+    It follows from the operators: a convolution looks as far as its kernel, depth_to_space makes
+    pixels smaller, and space_to_depth larger.
 
     Args:
         content: the bytes of a file whose input and output are images.
@@ -53,9 +53,13 @@ def reach(content, name="the model"):
             kernel = graph.tensors[operator.inputs[1]].shape[1:3]
             dilation = options.dilationHFactor, options.dilationWFactor
             pixels = max(size // 2 * each for size, each in zip(kernel, dilation, strict=True))
-            around += fractions.Fraction(int(pixels), zoom)
+            around += fractions.Fraction(int(pixels)) / zoom
         elif kind == "DEPTH_TO_SPACE":
             zoom *= options.blockSize
+        elif kind == "SPACE_TO_DEPTH":
+            # It looks at all of a block.
+            around += fractions.Fraction(options.blockSize - 1) / zoom
+            zoom = fractions.Fraction(zoom, options.blockSize)
         elif kind not in _POINTWISE or len({x for _, x in given}) > 1:
             raise ValueError(
                 f"{name} has {kind}, of which it is not known how far it looks: --overlap says it."

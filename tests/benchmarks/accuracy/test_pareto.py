@@ -1,16 +1,11 @@
 """benchmarks.accuracy.pareto: what it refuses."""
 
-import pathlib
-import subprocess
-import sys
-
 import pytest
 from keras import layers
+from support import processes
 from support.helpers import chain
 
 from tf_lcnn import LookupConv2D
-
-ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 # In a process of its own, as the programs define flags of the same names; once, as it takes long
 # to start. As if the peers' packages were not there.
@@ -18,7 +13,7 @@ PROGRAM = """
 import sys
 sys.modules["tf_keras"] = None
 from benchmarks.accuracy import pareto
-for line in sys.stdin:
+for line in sys.argv[1:]:
     pareto.FLAGS(["pareto.py", *line.split()])
     try:
         pareto.main()
@@ -53,14 +48,7 @@ def test_wrong_flags_end_in_one_line(folder):
         f"--dataset=digits --folder={folder / 'out'}"
         for dense, lcnn, peers in CASES
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=ROOT,
-        input="\n".join(lines),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = processes.run(PROGRAM, *lines)
     assert done.returncode == 0, done.stderr
     for line, told in zip(done.stdout.splitlines(), CASES.values(), strict=True):
         assert told in line
