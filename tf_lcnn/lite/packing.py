@@ -19,9 +19,6 @@ from tf_lcnn.runtime.interpreter import operator_names, parse
 # LiteRT's schema aligns the data of buffers so (force_align).
 _ALIGNMENT = 16
 
-# Of a value of weights that are no bytes.
-_BYTES = {litert.schema.TensorType.FLOAT32: 4, litert.schema.TensorType.FLOAT16: 2}
-
 # What a DENSIFY takes in the file beside the values and indices of its tensor.
 _OPERATOR_BYTES = 250
 
@@ -243,7 +240,10 @@ def dense(tensor, data):
         np.asarray(x.values, np.int64) for x in (last.arraySegments, last.arrayIndices)
     )
     row = np.repeat(np.arange(len(segments) - 1), np.diff(segments))
-    size = len(data) // len(indices) if len(indices) else _BYTES.get(tensor.type, 1)
+    kinds = litert.schema.TensorType
+    # Of weights that are all zeros no value says how large it is.
+    sizes = {kinds.FLOAT32: 4, kinds.FLOAT16: 2}
+    size = len(data) // len(indices) if len(indices) else sizes.get(tensor.type, 1)
     values = data.reshape(len(indices), size)
     dense = np.zeros((len(segments) - 1, shape[-1], size), np.uint8)
     dense[row, indices] = values
