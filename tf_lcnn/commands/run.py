@@ -1,4 +1,4 @@
-"""Takes a photo or a mosaic through a .tflite: larger, less noisy...
+"""Takes a photo or a mosaic through a .tflite: larger, less noisy.
 
     tf-lcnn run photo.png --model=runs/espcn/model.tflite --out=large.png
     tf-lcnn run photo.dng --model=runs/demosaicing_lcnn/model.tflite --out=photo.png
