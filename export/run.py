@@ -1,4 +1,4 @@
-"""Takes a photo or a mosaic through a .tflite: larger, less noisy.
+"""Takes a photo or a mosaic through a .tflite that makes photos.
 
     python export/run.py photo.png --model=runs/espcn/model.tflite --out=large.png
 

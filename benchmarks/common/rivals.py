@@ -41,37 +41,36 @@ def narrower(model, share):
     Raises:
         ValueError: a layer of another kind.
     """
-    groups, weighted = _groups(model), []
-    norms = {}
+    groups, norms = _groups(model), {}
     for layer in model.layers:
         if isinstance(layer, _MAKING):
-            made = groups[id(layer.output)]
-            norms[made] = norms.get(made, 0) + _norms(layer)
-            weighted.append(layer)
-        elif layer.weights:
-            weighted.append(layer)
+            group = groups[id(layer.output)]
+            norms[group] = norms.get(group, 0) + _norms(layer)
     # All channels of the image, and all answers.
     kept = dict.fromkeys(groups.values(), slice(None))
     for group, values in norms.items():
         if group != groups[id(model.outputs[0])]:
             count = max(1, round(share * len(values)))
             kept[group] = np.sort(np.argsort(-values)[:count])
+    weights = {}
+    for layer in model.layers:
+        if layer.weights:
+            inputs, outputs = kept[groups[id(layer.input)]], kept[groups[id(layer.output)]]
+            weights[layer] = [x[..., outputs] for x in layer.get_weights()]
+            if isinstance(layer, _MAKING):
+                weights[layer][0] = weights[layer][0][..., inputs, :]
 
     def changes(layer):
         if not isinstance(layer, _MAKING):
             return {}
         size = "units" if isinstance(layer, keras.layers.Dense) else "filters"
-        return {size: len(np.arange(getattr(layer, size))[kept[groups[id(layer.output)]]])}
+        return {size: weights[layer][0].shape[-1]}
 
-    made, pairs = rebuild.clone(model, changes=changes)
-    copies = dict(pairs)
-    for layer in weighted:
-        inputs, outputs = kept[groups[id(layer.input)]], kept[groups[id(layer.output)]]
-        values = [x[..., outputs] for x in layer.get_weights()]
-        if isinstance(layer, _MAKING):
-            values[0] = values[0][..., inputs, :]
-        copies[layer].set_weights(values)
-    return made
+    narrow, pairs = rebuild.clone(model, changes=changes)
+    for layer, copy in pairs:
+        if layer in weights:
+            copy.set_weights(weights[layer])
+    return narrow
 
 
 _MAKING = (keras.layers.Conv2D, keras.layers.Dense)

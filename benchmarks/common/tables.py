@@ -39,17 +39,19 @@ def processors(layers):
     for name, found in layers.items():
         pairs = ((1e6 * x["dense"]["int8"], 1e6 * x["delegate"]["int8"]) for x in found)
         times = (f"{dense:.0f} / {delegate:.1f}" for dense, delegate in pairs)
-        means = (f"{_geometric_mean(found, numbers):.2f}x" for numbers in ("int8", "float32"))
+        means = []
+        for numbers in ("int8", "float32"):
+            ratios = [x["dense"][numbers] / x["delegate"][numbers] for x in found]
+            means.append(f"{geometric_mean(ratios, [x['count'] for x in found]):.2f}x")
         rows.append((name, *times, *means))
     heads = [f"{x['channels']}, {x['size']}x{x['size']}" for x in found]
     columns = "3x3 layers, int8, us: XNNPACK dense / delegate", *heads
     return markdown((*columns, "the thirteen: int8", "float32"), rows)
 
 
-def _geometric_mean(layers, numbers):
-    """How much faster the delegate is than dense, of a ratio per layer, as often as it is there."""
-    logs = [np.log(x["dense"][numbers] / x["delegate"][numbers]) for x in layers]
-    return float(np.exp(np.average(logs, weights=[x["count"] for x in layers])))
+def geometric_mean(ratios, counts):
+    """Of ratios, each as often as its count."""
+    return float(np.exp(np.average(np.log(ratios), weights=counts)))
 
 
 def decoding(sets):

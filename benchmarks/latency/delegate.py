@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from benchmarks.common import networks, rows, timing
+from benchmarks.common import networks, rows, tables, timing
 from benchmarks.common.single_layers import FORMATS, dense_layer, layer_file, lookup_layer
 from tf_lcnn import files, models, profile, programs
 from tf_lcnn.compression.convert import lookupify
@@ -90,7 +90,7 @@ def judge(goal, wanted, factor):
 
 def geometric_mean(ratios):
     """Of a ratio per layer of LAYERS, as often as ResNet-18 has it."""
-    return float(np.exp(np.average(np.log(ratios), weights=[count for *_, count in LAYERS])))
+    return tables.geometric_mean(ratios, [count for *_, count in LAYERS])
 
 
 class Peak:

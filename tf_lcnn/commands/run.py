@@ -1,4 +1,4 @@
-"""Takes a photo or a mosaic through a .tflite: larger, less noisy.
+"""Takes a photo or a mosaic through a .tflite that makes photos.
 
     tf-lcnn run photo.png --model=runs/espcn/model.tflite --out=large.png
     tf-lcnn run photo.dng --model=runs/demosaicing_lcnn/model.tflite --out=photo.png
@@ -13,7 +13,7 @@ import time
 from absl import flags
 
 from tf_lcnn import checks, files, programs
-from tf_lcnn.data import patterns
+from tf_lcnn.data import folders, patterns
 from tf_lcnn.pipeline import demosaicing, improving
 from tf_lcnn.runtime import native
 
@@ -22,8 +22,6 @@ HELP = programs.Help(
     "PHOTO --model=FILE.tflite --out=FILE.png [FLAG...]",
     ("model", "out", "mosaic", "delegate", "threads", "tile", "overlap"),
 )
-# Of these `improving.read` knows.
-_PHOTOS = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 
 flags.DEFINE_string("model", None, "The .tflite, of a network for photos.", required=True)
 flags.DEFINE_string("out", None, "The .png to write.", required=True)
@@ -63,7 +61,7 @@ def read_and_loaded(path, *how):
     """The photo, or the mosaic, and what the file makes of it."""
     pattern = demosaicing.pattern_of(FLAGS.model)
     if pattern is not None:
-        if FLAGS.mosaic is None and pathlib.Path(path).suffix.lower() in _PHOTOS:
+        if FLAGS.mosaic is None and pathlib.Path(path).suffix.lower() in folders.IMAGE_SUFFIXES:
             raise ValueError(
                 f"{path}: {FLAGS.model} takes mosaics; --mosaic={pattern} makes one of a photo."
             )

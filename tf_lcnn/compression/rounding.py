@@ -9,9 +9,9 @@ D and P have a scale per filter, without an offset; S and the outputs of layers 
 offset each, from the range that they take on real images. Batch normalization does not change
 what P is rounded to, for it scales whole filters; where all of P has one scale, what is rounded is
 P times it. What becomes one operator in LiteRT is rounded once: a convolution, its batch
-normalization and its ReLU. Gradients pass as if nothing
-were rounded, and stop where a value is clipped. The kernels of layers that stayed dense are
-rounded in formats below int8 alone (`layers.levels`), the input of the model is not.
+normalization and its ReLU. Gradients pass as if nothing were rounded, and stop where a value is
+clipped. The kernels of layers that stayed dense are rounded in formats below int8 alone
+(`layers.levels`), the input of the model is not.
 
 Source: Jacob et al., "Quantization and training of neural networks for efficient
 integer-arithmetic-only inference", CVPR 2018.
